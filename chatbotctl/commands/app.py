@@ -1,0 +1,6 @@
+"""The root Typer app."""
+
+
+def main() -> int:
+    """Run."""
+    return 0

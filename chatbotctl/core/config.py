@@ -1,0 +1,350 @@
+"""Settings: what they are, where they come from, and errors that name the file, the key and what is allowed.
+
+Order, highest first: flags > environment > .env > config.toml > defaults. In the environment a setting is either
+`CHATBOTCTL_<SECTION>__<KEY>` or, for those in PLAIN_NAMES, the plain name that its vendor's tools use. Unknown keys are
+errors. docs/settings.md describes every key; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
+
+from chatbotctl.core.errors import ConfigurationError
+
+PREFIX = "CHATBOTCTL_"
+
+#: Plain environment name -> (section, key). The vendors' and the mission's own names.
+PLAIN_NAMES: dict[str, tuple[str, str]] = {
+    "DATABASE_URL": ("database", "url"),
+    "REDIS_URL": ("redis", "url"),
+    "PUBLIC_URL": ("server", "public_url"),
+    "TWILIO_ACCOUNT_SID": ("twilio", "account_sid"),
+    "TWILIO_AUTH_TOKEN": ("twilio", "auth_token"),
+    "TWILIO_API_BASE_URL": ("twilio", "api_base_url"),
+    "OPENAI_API_KEY": ("openai", "api_key"),
+    "OPENAI_BASE_URL": ("openai", "base_url"),
+    "OPENAI_BETA_BASE_URL": ("openai", "beta_base_url"),
+    "SLACK_BOT_TOKEN": ("slack", "bot_token"),
+    "SLACK_API_BASE_URL": ("slack", "api_base_url"),
+    "TARGET_LANGUAGE": ("translate", "target_language"),
+    "TRANSLATE_ENDPOINT": ("translate", "endpoint"),
+    "GOOGLE_APPLICATION_CREDENTIALS": ("translate", "credentials_file"),
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class ServerSettings(_Section):
+    """The webhook server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    threads: int = Field(16, ge=2, le=512)
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    verify_signatures: bool = True
+    reply_wait_seconds: float = Field(10.0, ge=0, le=14)
+    max_waiting: int | None = Field(None, ge=0)
+    drain_seconds: float = Field(25.0, ge=0)
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// (the address that Twilio calls, without /whatsapp)")
+        return value.rstrip("/") if value else None
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many requests may wait for a reply at once; half of the threads unless set."""
+        return self.threads // 2 if self.max_waiting is None else self.max_waiting
+
+
+class DatabaseSettings(_Section):
+    """Where the truth is kept; unset: SQLite in CHATBOTCTL_HOME."""
+
+    url: SecretStr | None = None
+
+
+class RedisSettings(_Section):
+    """The thread cache; unset: an in-process cache."""
+
+    url: SecretStr | None = None
+    timeout_seconds: float = Field(0.25, gt=0, le=5)
+
+
+class TwilioSettings(_Section):
+    """The account that businesses without their own Twilio credentials send by."""
+
+    account_sid: str | None = None
+    auth_token: SecretStr | None = None
+    api_base_url: str | None = None
+    timeout_seconds: float = Field(10.0, gt=0)
+    attempts: int = Field(3, ge=1, le=10)
+    answer: Literal["json", "twiml"] = "json"
+
+
+class OpenAISettings(_Section):
+    """The AI provider for businesses without their own key, base URL or model."""
+
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    beta_base_url: str | None = None
+    model: str | None = None
+    timeout_seconds: float = Field(30.0, gt=0)
+    attempts: int = Field(3, ge=1, le=10)
+    turn_deadline_seconds: float = Field(60.0, gt=0)
+    history_turns: int = Field(20, ge=0, le=200)
+
+
+class SlackSettings(_Section):
+    """The workspace that conversations are mirrored to; no bot_token: no mirror."""
+
+    bot_token: SecretStr | None = None
+    api_base_url: str | None = None
+    layout: Literal["channel", "thread"] = "channel"
+    channel_name_template: str = "thread-{thread_id}"
+    private: bool = True
+    timeout_seconds: float = Field(10.0, gt=0)
+    posts_per_second: float = Field(1.0, gt=0)
+
+    @field_validator("channel_name_template")
+    @classmethod
+    def _known_fields(cls, value: str) -> str:
+        try:
+            value.format(thread_id="1", business="b", number="1", customer="c")
+        except (KeyError, IndexError, ValueError) as exc:
+            raise ValueError("may use {thread_id}, {business}, {number} and {customer} only") from exc
+        return value
+
+
+class TranslateSettings(_Section):
+    """Google Translate, off by default."""
+
+    enabled: bool = False
+    assistant: bool = False
+    target_language: str | None = None
+    endpoint: str | None = None
+    credentials_file: Path | None = None
+    timeout_seconds: float = Field(3.0, gt=0)
+
+
+class LimitsSettings(_Section):
+    """What a customer's message may be."""
+
+    max_message_chars: int = Field(1600, ge=1, le=65536)
+
+
+class LogSettings(_Section):
+    """What is logged, and how it is written."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class WorkerSettings(_Section):
+    """Turns in flight and the burst window."""
+
+    concurrency: int = Field(64, ge=1, le=2000)
+    quiet_seconds: float = Field(1.0, ge=0, le=60)
+    max_wait_seconds: float = Field(5.0, ge=0, le=300)
+    lease_seconds: float = Field(15.0, ge=1)
+    sweep_seconds: float = Field(1.0, gt=0)
+    attempts: int = Field(5, ge=1, le=50)
+
+
+class RepliesSettings(_Section):
+    """Lines of our own that a customer may read."""
+
+    apology: str = "Sorry, something went wrong on our side and we could not answer. Please try again in a few minutes."
+    text_only: str = "Thanks for your message! For now we can only read text here, so please write to us in words."
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen; made by `load`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    twilio: TwilioSettings = TwilioSettings()
+    openai: OpenAISettings = OpenAISettings()
+    slack: SlackSettings = SlackSettings()
+    translate: TranslateSettings = TranslateSettings()
+    limits: LimitsSettings = LimitsSettings()
+    log: LogSettings = LogSettings()
+    worker: WorkerSettings = WorkerSettings()
+    replies: RepliesSettings = RepliesSettings()
+
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings with where each came from."""
+
+    settings: Settings
+    home: Path
+    #: (section, key) -> "default", a file's path, an environment variable's name, or "flag"
+    origins: Mapping[Key, str]
+
+    @property
+    def database_url(self) -> str:
+        """The database that is used: `database.url`, or SQLite in the home folder."""
+        url = self.settings.database.url
+        return url.get_secret_value() if url else f"sqlite:///{self.home / 'chatbotctl.db'}"
+
+    def origin(self, section: str, key: str) -> str:
+        """Where a value came from, in words."""
+        return self.origins.get((section, key), "default")
+
+
+def home_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder for the embedded database, the key file and the config: CHATBOTCTL_HOME or the user's data folder."""
+    given = (os.environ if environ is None else environ).get("CHATBOTCTL_HOME")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("chatbotctl", appauthor=False))
+
+
+def config_path(flag: Path | None = None) -> Path | None:
+    """The config file in force: --config, CHATBOTCTL_CONFIG, ./config.toml, the home's, the user's config folder's."""
+    given = flag or (Path(os.environ["CHATBOTCTL_CONFIG"]) if os.environ.get("CHATBOTCTL_CONFIG") else None)
+    if given is not None:
+        if not given.is_file():
+            raise ConfigurationError(
+                f"The config file {given} does not exist.",
+                hint="Make one with `chatbotctl init`, or leave --config and CHATBOTCTL_CONFIG out.",
+            )
+        return given
+    import platformdirs
+
+    usual = Path(platformdirs.user_config_dir("chatbotctl", appauthor=False))
+    for candidate in (Path("config.toml"), home_folder() / "config.toml", usual / "config.toml"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def load(flag_config: Path | None = None, flags: Mapping[Key, object] | None = None) -> Loaded:
+    """Read all sources and check them.
+
+    Arguments:
+        flag_config: the file named by --config, if any.
+        flags: values given on the command line, by (section, key); they beat everything.
+
+    Raises ConfigurationError that names the source, the key, and what is allowed.
+    """
+    merged: dict[Key, object] = {}
+    origins: dict[Key, str] = {}
+    for origin, key, value in _sources(config_path(flag_config)):
+        merged[key] = value
+        origins[key] = origin
+    for key, value in (flags or {}).items():
+        merged[key] = value
+        origins[key] = "flag"
+    nested: dict[str, dict[str, object]] = {}
+    for (section, name), value in merged.items():
+        nested.setdefault(section, {})[name] = value
+    try:
+        settings = Settings.model_validate(nested)
+    except ValidationError as exc:
+        raise ConfigurationError(
+            "; ".join(_explain(error, origins) for error in exc.errors(include_input=False)),
+            hint="docs/settings.md explains every setting; config.example.toml shows them all.",
+        ) from None
+    return Loaded(settings=settings, home=home_folder(), origins=origins)
+
+
+def _sources(path: Path | None) -> Iterator[tuple[str, Key, object]]:
+    """Every value of every source with its origin, lowest priority first."""
+    if path is not None:
+        yield from _from_file(path)
+    yield from _from_environment(
+        DotEnvSettingsSource(Settings, env_file=".env", env_prefix=PREFIX, env_nested_delimiter="__"), ".env: "
+    )
+    yield from _from_environment(EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__"), "")
+
+
+def _from_file(path: Path) -> Iterator[tuple[str, Key, object]]:
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be read: {exc.strerror}.", hint="Check the file's owner and mode."
+        ) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(
+            f"{path} is not valid TOML: {exc}.", hint="Compare it with config.example.toml."
+        ) from exc
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise ConfigurationError(
+                f"{path}: `{section}` stands outside of any section.",
+                hint=f"Put it under one of: {', '.join(f'[{name}]' for name in Settings.model_fields)}.",
+            )
+        _known_section(section, f"{path}: [{section}]")
+        for key, value in values.items():
+            yield str(path), (section, key), value
+
+
+def _from_environment(source: EnvSettingsSource, where: str) -> Iterator[tuple[str, Key, object]]:
+    """The values of the environment or of .env; CHATBOTCTL_ names beat the plain ones."""
+    variables = {name.upper(): value for name, value in source.env_vars.items() if value}
+    host = variables.get("REDIS_HOST")
+    if host and "REDIS_URL" not in variables:
+        port = variables.get("REDIS_PORT", "6379")
+        yield f"{where}REDIS_HOST", ("redis", "url"), f"redis://{host}:{port}/0"
+    for name, key in PLAIN_NAMES.items():
+        if name in variables:
+            yield where + name, key, variables[name]
+    for name, value in variables.items():
+        if not name.startswith(PREFIX) or "__" not in name:
+            continue
+        section, _, key_name = name.removeprefix(PREFIX).lower().partition("__")
+        _known_section(section, where + name)
+        parsed: object = value
+        if value.startswith("["):
+            try:
+                parsed = json.loads(value)
+            except ValueError as exc:
+                raise ConfigurationError(
+                    f"{where}{name} is not a valid list.", hint='Write a list as JSON: ["one", "two"].'
+                ) from exc
+        yield where + name, (section, key_name), parsed
+
+
+def _known_section(section: str, where: str) -> None:
+    if section not in Settings.model_fields:
+        raise ConfigurationError(f"{where} is not a known section.{_nearest(section, list(Settings.model_fields))}")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(known)}."
+
+
+def _explain(error: Any, origins: Mapping[Key, str]) -> str:
+    """One validation error in words: origin, key, what is allowed; never the value, which may be a secret."""
+    section, key = str(error["loc"][0]), str(error["loc"][1]) if len(error["loc"]) > 1 else ""
+    where = f"{origins.get((section, key), 'default')}: {section}.{key}"
+    if error["type"] == "extra_forbidden":
+        known = list(Settings.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
+        return f"{where} is not a known setting.{_nearest(key, known)}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
