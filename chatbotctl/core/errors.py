@@ -11,6 +11,7 @@ The tree, with each class's `code` (stable: it is the interface) and exit code:
     │   └── ConversationNotFound      conversation_not_found    3
     ├── ConflictError                 conflict                  6
     │   ├── AlreadyExists             already_exists            6
+    │   ├── LeaseLost                 lease_lost                6
     │   └── SchemaMismatch            schema_mismatch           6
     ├── RefusedError                  refused                   7
     │   ├── UnreadableMessage         unreadable_message        7
@@ -91,6 +92,12 @@ class AlreadyExists(ConflictError):
     """That exists already."""
 
     code = "already_exists"
+
+
+class LeaseLost(ConflictError):
+    """Another worker has taken this conversation over: nothing of this turn may be written any more."""
+
+    code = "lease_lost"
 
 
 class SchemaMismatch(ConflictError):

@@ -105,7 +105,7 @@ class InboundMessage:
     sender: str
     receiver: str
     body: str
-    #: What kind of thing it is in plain words: text, image, audio, video, document, location, button, contact, unknown.
+    #: text, or what else it holds: one of NO_TEXT_KINDS.
     kind: str = "text"
     profile_name: str | None = None
     #: Twilio's ExternalUserId: the customer's identity when the number is hidden (also sent beside a number).
@@ -148,6 +148,137 @@ class Conversation:
     done_seq: int = 0
     slack_channel: str | None = None
     slack_thread_ts: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """An inbound message as it stands in the inbox."""
+
+    id: int
+    sid: str
+    conversation_id: int
+    seq: int
+    sender: str
+    body: str
+    kind: str
+    simulated: bool
+    mirrored: bool
+    #: The body in the business's language, once it was translated.
+    translation: str | None
+    #: The language the customer wrote in, once it was detected.
+    language: str | None
+
+    @property
+    def words(self) -> str:
+        """The text, if any, with a word about what came with it."""
+        text = self.body.strip()
+        if not text or self.kind == "text":
+            return text
+        return f"{text}\n({NO_TEXT_KINDS.get(self.kind, 'Something else')} came with this message.)"
+
+
+#: Kind of message -> how it is named to people and assistants.
+NO_TEXT_KINDS = {
+    "image": "An image",
+    "audio": "A voice note",
+    "video": "A video",
+    "document": "A document",
+    "sticker": "A sticker",
+    "location": "A location",
+    "contact": "A contact card",
+    "button": "A button press",
+    "empty": "An empty message",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why something did not come about: a stable code and one sentence without customer text."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A worker's claim on a conversation; every write of the turn checks the fence."""
+
+    conversation_id: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One answer in the making: the messages it covers and how far it has come."""
+
+    id: int
+    lease: Lease
+    conversation: Conversation
+    business: Business
+    #: At least one, in order; all simulated or none.
+    messages: tuple[StoredMessage, ...]
+    #: The conversation's epoch when the turn was opened.
+    epoch: int
+    attempts: int = 0
+    #: What the customer is to read is stored: the assistant is never asked again.
+    answered: bool = False
+    #: What the assistant said; None for a line of our own.
+    reply: str | None = None
+    reply_translation: str | None = None
+    needs_human: str | None = None
+    #: Why the assistant gave no answer, once that is certain: the turn ends as a dead letter.
+    failure: Failure | None = None
+
+    @property
+    def text(self) -> str:
+        """What the assistant is to read of the customer's messages, in the customer's words."""
+        return "\n".join(message.words for message in self.messages if message.words)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything of it may never reach a real customer."""
+        return self.messages[0].simulated
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it goes to Slack."""
+        return any(message.mirrored for message in self.messages)
+
+    @property
+    def upto_seq(self) -> int:
+        """The newest message that it covers."""
+        return self.messages[-1].seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundPart:
+    """One message of a reply on its way out."""
+
+    id: int
+    part: int
+    sender: str
+    recipient: str
+    body: str
+    author: Author
+    #: ready, sending, sent, failed, unknown, withdrawn
+    state: str
+    sid: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedPost:
+    """One post that Slack is owed, as the poster claimed it."""
+
+    id: int
+    conversation_id: int
+    kind: str
+    title: str
+    text: str
+    translation: str | None
+    inbound_id: int | None
+    lane: str
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,3 +408,47 @@ class Outcome:
     code: str | None = None
     #: One sentence without customer text, when result is `failed`.
     message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadSummary:
+    """A conversation as lists show it."""
+
+    conversation: Conversation
+    business_name: str
+    #: Inbound and outbound together.
+    messages: int
+    last_message_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptEntry:
+    """One line of a conversation as people read it."""
+
+    author: Author
+    body: str
+    sid: str | None
+    #: received, or the outbound message's state or delivery status.
+    status: str
+    at: float
+    #: What an inbound message was, when it was no text.
+    kind: str = "text"
+    translation: str | None = None
+    simulated: bool = False
+    error_code: str | None = None
+    #: The inbound message's number in its conversation.
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeFile:
+    """One of a business's knowledge files, without its content."""
+
+    id: int
+    name: str
+    sha256: str
+    #: Bytes.
+    size: int
+    added_at: float
+    provider_file_id: str | None = None
+    provider_store_id: str | None = None

@@ -1,4 +1,4 @@
-"""A loopback HTTP server for fakes: keeps state, records requests, and can be told to fail, delay, cut or accept-then-fail.
+"""A loopback HTTP server for fakes: keeps state, records requests, and fails, delays or cuts when told to.
 
 A fake of a service subclasses LoopbackServer and implements `handle`. It listens on 127.0.0.1 on a free port, with a
 thread per connection and keep-alive, as the real services do.
@@ -52,9 +52,9 @@ class Response:
 class Fault:
     """One planned failure.
 
-    `matches` picks the requests; `times` how many of them it hits. With `accept` the request is handled (state changes)
-    before the fault. `delay` seconds pass first; then `response` is sent instead, or the connection is reset when `cut`;
-    with neither, the normal answer follows the delay.
+    `matches` picks the requests; `times` how many of them it hits. With `accept` the request is handled (state
+    changes) before the fault. `delay` seconds pass first; then `response` is sent instead, or the connection is reset
+    when `cut`; with neither, the normal answer follows the delay.
     """
 
     matches: Callable[[Request], bool]
@@ -200,7 +200,7 @@ def _handler(fake: LoopbackServer) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             """Quiet."""
 
     return Handler

@@ -1,0 +1,186 @@
+"""WhatsApp messages out, through Twilio's Messages resource.
+
+Built by wiring, one per account; the flow calls `send` from many threads at once. It sends once and says precisely what
+is known about a failure; whether and when to try again is the flow's decision, because Twilio takes no idempotency key.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from chatbotctl.core.errors import MessengerError
+from chatbotctl.core.records import SentMessage
+
+if TYPE_CHECKING:
+    from twilio.rest import Client
+
+#: Connections kept open to Twilio: the default of `worker.concurrency`. More senders than this still work; they open
+#: connections of their own and close them afterwards.
+POOL_SIZE = 64
+
+#: Twilio's error code -> what happened, in words for an operator. https://www.twilio.com/docs/api/errors
+_SENTENCES: dict[str, str] = {
+    "20003": "Twilio refused the credentials: the account SID or the auth token is wrong.",
+    "20404": "Twilio knows no such account.",
+    "20429": "Twilio takes no more requests at the moment.",
+    "21211": "The recipient's address is not valid for WhatsApp.",
+    "21604": "The recipient's address is missing.",
+    "21608": "A Twilio trial account sends only to numbers that were verified in its console.",
+    "21610": "The customer opted out of messages.",
+    "21617": "The message is longer than the 1,600 characters that Twilio takes.",
+    "21619": "The message has no text.",
+    "21910": "The sender and the recipient are not on the same channel: both need `whatsapp:` in front.",
+    "63003": "WhatsApp does not know the recipient.",
+    "63007": "The business's number is not a WhatsApp sender of this Twilio account.",
+    "63014": "The customer blocked this business.",
+    "63015": "Twilio's sandbox sends only to numbers that have joined it.",
+    "63016": "The customer last wrote more than 24 hours ago, and WhatsApp takes only templates outside that window.",
+    "63018": "WhatsApp takes no more messages from this sender at the moment.",
+    "63024": "The recipient cannot be reached on WhatsApp.",
+}
+
+
+class TwilioWhatsApp:
+    """ports.Messenger for one Twilio account. Its client is made on first use and shared by all threads.
+
+    Arguments:
+        account_sid: `AC...`, the account that sends.
+        auth_token: the account's secret.
+        api_base_url: another server than Twilio's own (tests, proxies); None: Twilio's.
+        timeout_seconds: for the connection and again for each wait on an answer; the SDK itself would wait for ever.
+    """
+
+    def __init__(self, *, account_sid: str, auth_token: str, api_base_url: str | None, timeout_seconds: float) -> None:
+        self._account_sid = account_sid
+        self._auth_token = auth_token
+        self._api_base_url = api_base_url
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        #: `seconds`: the Retry-After of this thread's last answer. The SDK's exceptions do not carry headers.
+        self._retry_after = threading.local()
+
+    def send(self, *, sender: str, recipient: str, body: str) -> SentMessage:
+        """Send one message of 1 to 1,600 characters, once, without any retry of its own.
+
+        Raises MessengerError: `retryable` when Twilio surely did not take the message and may later;
+        `unknown_outcome` when it may have taken it. Its `reason` is Twilio's error code where there is one.
+        """
+        import requests
+        from twilio.base.exceptions import TwilioException
+
+        client = self._twilio()
+        self._retry_after.seconds = None
+        try:
+            message = client.messages.create(to=recipient, from_=sender, body=body)
+        except TwilioException as exc:
+            raise _refused(exc, getattr(self._retry_after, "seconds", None)) from exc
+        except requests.RequestException as exc:
+            raise _unreachable(exc) from exc
+        except UnicodeError:
+            # Not `from exc`: a UnicodeError holds the whole text.
+            raise MessengerError("The message holds text that cannot be sent.", reason="unreadable_text") from None
+        except (ValueError, TypeError, AttributeError) as exc:
+            # The SDK takes an answer apart without looking whether it is JSON, or an object.
+            raise _unclear_answer() from exc
+        if not message.sid:
+            raise _unclear_answer()
+        return SentMessage(sid=str(message.sid), status=str(message.status))
+
+    def _twilio(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                self._client = self._make_client()
+            return self._client
+
+    def _make_client(self) -> Client:
+        from requests.adapters import HTTPAdapter
+        from twilio.http.http_client import TwilioHttpClient
+        from twilio.rest import Client
+
+        http = TwilioHttpClient(
+            timeout=self._timeout_seconds,
+            request_hooks={"response": self._note_retry_after},
+            # A logger that stands outside of logging's tree: the SDK's would write the account and all headers at INFO.
+            logger=logging.Logger("twilio", level=logging.WARNING),
+        )
+        assert http.session is not None, "TwilioHttpClient keeps a session unless told otherwise"
+        for scheme in ("https://", "http://"):
+            http.session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_SIZE))
+        if self._api_base_url is None:
+            return Client(self._account_sid, self._auth_token, http_client=http)
+        # A non-empty environment of our own: TWILIO_REGION and TWILIO_EDGE would rewrite the host we were given.
+        environment = {"TWILIO_ACCOUNT_SID": self._account_sid}
+        client = Client(self._account_sid, self._auth_token, http_client=http, environment=environment)
+        client.api.base_url = self._api_base_url
+        return client
+
+    def _note_retry_after(self, response: Any, *_: object, **__: object) -> None:
+        text = response.headers.get("Retry-After", "")
+        self._retry_after.seconds = float(text) if text.isascii() and text.isdigit() else None
+
+
+def _refused(exc: Exception, retry_after: float | None) -> MessengerError:
+    """The error for an answer of Twilio's that is not a success."""
+    status = getattr(exc, "status", None)
+    code = getattr(exc, "code", None) or status
+    if status is None:
+        # None of its answers' exceptions: the SDK would not even ask.
+        return MessengerError("The Twilio SDK refused to send the message.", reason=type(exc).__name__)
+    reason = str(code)
+    if status >= 500:
+        return MessengerError(
+            "Twilio failed while it handled the message.", reason=reason, unknown_outcome=True, retry_after=retry_after
+        )
+    busy = status == 429 or reason == "20429"
+    sentence = _SENTENCES.get(reason) or (_SENTENCES["20429"] if busy else f"Twilio refused the message ({reason}).")
+    hint = "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or the business's own credentials."
+    return MessengerError(
+        sentence,
+        reason=reason,
+        retryable=busy,
+        retry_after=retry_after,
+        hint=hint if status == 401 or reason in ("20003", "20404") else None,
+    )
+
+
+def _unreachable(exc: Exception) -> MessengerError:
+    """The error for a request without an answer: harmless only when no connection was ever made."""
+    import ssl
+
+    import requests
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
+
+    never_connected = (ConnectTimeoutError, NewConnectionError, ProxyError, ssl.SSLCertVerificationError)
+    if isinstance(exc, requests.ConnectTimeout) or any(isinstance(cause, never_connected) for cause in _causes(exc)):
+        return MessengerError("Twilio cannot be reached.", reason="unreachable", retryable=True)
+    if isinstance(exc, requests.Timeout):
+        return MessengerError("Twilio did not answer in time.", reason="timeout", unknown_outcome=True)
+    if isinstance(exc, ValueError) and not isinstance(exc, requests.JSONDecodeError):
+        # requests says InvalidURL, InvalidSchema, InvalidHeader...: nothing was sent, and nothing ever will be.
+        return MessengerError(
+            "The request to Twilio could not be made.",
+            reason=type(exc).__name__,
+            hint="Check twilio.api_base_url (TWILIO_API_BASE_URL).",
+        )
+    return MessengerError("The connection to Twilio broke.", reason="connection_lost", unknown_outcome=True)
+
+
+def _causes(exc: BaseException) -> Iterator[object]:
+    """What lies inside a requests error: urllib3 wraps the cause in `reason`, requests keeps that in `args`."""
+    waiting: list[object] = [exc]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop()
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [*cause.args, getattr(cause, "reason", None)]
+
+
+def _unclear_answer() -> MessengerError:
+    return MessengerError("Twilio's answer makes no sense.", reason="unclear_answer", unknown_outcome=True)

@@ -1,0 +1,106 @@
+"""Step 1: is this message for us, and can it be answered? Then it is stored, in one commit, before anybody is told.
+
+What is refused here is not stored: it belongs to nobody (unknown number), or its business said no (disabled, too long).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatbotctl.core.addresses import mask
+from chatbotctl.core.errors import (
+    AssistantNotUsable,
+    BusinessDisabled,
+    BusinessNotFound,
+    MessageTooLong,
+    SecretKeyError,
+)
+from chatbotctl.core.flow import mirror_to_slack
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.log import event
+from chatbotctl.core.records import Business, InboundMessage
+from chatbotctl.core.storage import businesses, events, inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message that is stored."""
+
+    sid: str
+    conversation_id: int
+    seq: int
+    #: Another copy of a message that was there already.
+    duplicate: bool
+    #: An operator holds the conversation: no answer will come from the assistant.
+    held: bool
+
+
+def accept(services: Services, message: InboundMessage) -> Accepted:
+    """Validate a message and store it once.
+
+    Raises BusinessNotFound, BusinessDisabled, MessageTooLong (nothing stored); StorageUnavailable (not known to be
+    stored: nothing may be acknowledged); AssistantNotUsable (stored, for operators to see, but there is nobody to
+    answer it).
+    """
+    with services.database.read() as tx:
+        business = businesses.find_by_address(tx, message.receiver)
+    business = _validate(services, business, message)
+    accepted = _store(services, business, message)
+    if not accepted.held and message.has_text:
+        _require_assistant(services, business)
+    return accepted
+
+
+def _validate(services: Services, business: Business | None, message: InboundMessage) -> Business:
+    if business is None:
+        raise BusinessNotFound(
+            f"No business has the number {mask(message.receiver)}.",
+            hint="`chatbotctl business list` shows all numbers; `chatbotctl business add` adds one.",
+        )
+    if business.is_disabled:
+        raise BusinessDisabled(hint=f"`chatbotctl business enable {business.name}` enables it again.")
+    limit = business.max_message_chars or services.settings.limits.max_message_chars
+    if len(message.body) > limit:
+        raise MessageTooLong(
+            f"The message has {len(message.body)} characters; this business takes up to {limit}.",
+            hint="limits.max_message_chars sets the limit.",
+        )
+    return business
+
+
+def _store(services: Services, business: Business, message: InboundMessage) -> Accepted:
+    # A simulated message is answered at once: nobody types a burst into `simulate`.
+    quiet = 0.0 if message.simulated else services.settings.worker.quiet_seconds
+    try:
+        with services.database.write() as tx:
+            taken = inbox.take(
+                tx,
+                business,
+                message,
+                quiet_seconds=quiet,
+                max_wait_seconds=services.settings.worker.max_wait_seconds,
+            )
+            mirror_to_slack.owe_customer_line(services, tx, business, message, taken)
+    except inbox.DuplicateMessage:
+        return _first_copy(services, message)
+    event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
+    if not taken.held:
+        services.wakeup.wake(conversation_id=taken.conversation_id, delay=taken.delay)
+    return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
+
+
+def _first_copy(services: Services, message: InboundMessage) -> Accepted:
+    with services.database.write() as tx:
+        first = inbox.find(tx, message.sid)
+        assert first is not None, "a duplicate has a first copy"
+        events.record(tx, first.conversation_id, "duplicate", message_sid=message.sid)
+    event("message_duplicate", sid=message.sid, conversation=first.conversation_id)
+    return Accepted(message.sid, first.conversation_id, first.seq, duplicate=True, held=first.held)
+
+
+def _require_assistant(services: Services, business: Business) -> None:
+    """Raise AssistantNotUsable unless this business could be answered for."""
+    try:
+        services.assistant_of(business)
+    except SecretKeyError as error:
+        raise AssistantNotUsable(error.message, hint=error.hint) from error

@@ -1,0 +1,54 @@
+"""A message's path, step by step: this file is its table of contents, each step is a file of its own.
+
+`receive` is what the webhook and `simulate` call: it takes a message in and waits for its outcome. `run_turn` is what a
+worker calls for a conversation that it has claimed: it brings the conversation's next turn to its end.
+"""
+
+from __future__ import annotations
+
+from chatbotctl.core.errors import AssistantError, BusinessDisabled, ConfigurationError
+from chatbotctl.core.flow.accept import Accepted, accept
+from chatbotctl.core.flow.ask_assistant import ask_assistant, check_assistant
+from chatbotctl.core.flow.await_outcome import await_outcome
+from chatbotctl.core.flow.find_thread import find_thread
+from chatbotctl.core.flow.prepare_reply import prepare_apology, prepare_reply, prepare_text_only
+from chatbotctl.core.flow.send_reply import Delivery, send_reply
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.flow.settle import settle
+from chatbotctl.core.flow.translate import translate_answer, translate_question
+from chatbotctl.core.records import InboundMessage, Outcome, Turn
+
+
+def receive(services: Services, message: InboundMessage, *, wait_seconds: float) -> Outcome:
+    """Take a message in, and wait up to `wait_seconds` for what becomes of it.
+
+    Raises what `accept` raises; once it returns or raises AssistantNotUsable, the message is stored.
+    """
+    accepted: Accepted = accept(services, message)
+    return await_outcome(services, accepted, wait_seconds=wait_seconds)
+
+
+def run_turn(services: Services, turn: Turn) -> float | None:
+    """Bring a turn to its end; one that is resumed goes on where it stopped.
+
+    Returns the seconds until the conversation is due again, or None when nothing is waiting in it.
+    """
+    if not turn.answered:
+        turn = answer_turn(services, turn)
+    delivery: Delivery = send_reply(services, turn)
+    return settle(services, turn, delivery)
+
+
+def answer_turn(services: Services, turn: Turn) -> Turn:
+    """Find out what the customer is to read, and store it."""
+    try:
+        if not turn.text:
+            return prepare_text_only(services, turn)
+        assistant = check_assistant(services, turn)
+        thread = find_thread(services, turn, assistant)
+        question = translate_question(services, turn)
+        answer = ask_assistant(services, turn, assistant, thread, question)
+        translation = translate_answer(services, turn, answer)
+        return prepare_reply(services, turn, answer, translation)
+    except (AssistantError, ConfigurationError, BusinessDisabled) as error:
+        return prepare_apology(services, turn, error)

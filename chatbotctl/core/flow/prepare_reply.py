@@ -1,0 +1,58 @@
+"""Step 6: what the customer is to read is put into the outbox, in the commit that ends the asking.
+
+From that commit on the assistant is never asked again for this turn, whatever happens to the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.flow.split_reply import split
+from chatbotctl.core.flow.whatsapp_format import to_whatsapp
+from chatbotctl.core.log import event
+from chatbotctl.core.records import Answer, Author, Failure, Turn
+from chatbotctl.core.storage import events, outbox, turns
+
+
+def prepare_reply(services: Services, turn: Turn, answer: Answer, translation: str | None) -> Turn:
+    """Store the assistant's answer, formatted for WhatsApp and split (after translation, so that the limits hold)."""
+    parts = split(to_whatsapp(translation or answer.text))
+    if not parts:
+        return prepare_apology(services, turn, ChatbotError("The assistant's answer held nothing to send."))
+    with services.database.write() as tx:
+        turns.hold(tx, turn.lease)
+        turns.store_answer(tx, turn, answer, translation)
+        outbox.add_reply(tx, turn, parts, Author.ASSISTANT)
+        detail = {"model": answer.model, "parts": len(parts), "needs_human": answer.needs_human is not None}
+        events.record(tx, turn.conversation.id, "answered", turn_id=turn.id, detail=detail)
+    return replace(
+        turn, answered=True, reply=answer.text, reply_translation=translation, needs_human=answer.needs_human
+    )
+
+
+def prepare_text_only(services: Services, turn: Turn) -> Turn:
+    """Store the polite line that only text is read: the assistant is not asked about what it cannot see."""
+    return _own_line(services, turn, [services.settings.replies.text_only], failure=None)
+
+
+def prepare_apology(services: Services, turn: Turn, error: ChatbotError) -> Turn:
+    """Store that the assistant failed for good, with the business's line for that (which may be none)."""
+    event("turn_failed", level="error", turn=turn.id, business=turn.business.name, code=error.code)
+    business = turn.business
+    line = services.settings.replies.apology if business.apology is None else business.apology
+    lines = [line] if line.strip() and not business.is_disabled else []
+    return _own_line(services, turn, lines, Failure(code=error.code, message=error.message))
+
+
+def _own_line(services: Services, turn: Turn, lines: Sequence[str], failure: Failure | None) -> Turn:
+    parts = [part for line in lines for part in split(line)]
+    with services.database.write() as tx:
+        turns.hold(tx, turn.lease)
+        turns.store_own_line(tx, turn, failure)
+        outbox.add_reply(tx, turn, parts, Author.SYSTEM)
+        kind = "assistant_failed" if failure else "text_only"
+        events.record(tx, turn.conversation.id, kind, turn_id=turn.id, detail={"code": failure.code} if failure else {})
+    return replace(turn, answered=True, failure=failure)

@@ -1,0 +1,69 @@
+"""How often and how long an outside service is tried: one policy object per service, one place that retries.
+
+Adapters never retry by themselves; they say in their error whether another attempt is safe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chatbotctl.core.errors import OutsideError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Attempts with exponential backoff and jitter inside a deadline."""
+
+    #: Attempts at most, the first included.
+    attempts: int
+    #: Seconds for all attempts and the waits between them.
+    deadline: float
+    #: Seconds before the second attempt; doubled each time, with up to as much again at random.
+    backoff: float = 0.25
+    #: Longest wait between attempts in seconds, unless the service asks for more (Retry-After).
+    longest_backoff: float = 5.0
+    #: Seconds below which a new attempt is not worth starting.
+    least_attempt: float = 0.5
+
+    def run(self, attempt: Callable[[float], T], *, on_failure: Callable[[OutsideError], None] | None = None) -> T:
+        """Call `attempt(seconds_left)` until it succeeds or must not be tried again.
+
+        Arguments:
+            on_failure: told of every failed attempt, the last included.
+
+        Raises the last OutsideError.
+        """
+        import stamina
+
+        end = time.monotonic() + self.deadline
+
+        def another(error: Exception) -> bool | float:
+            if not isinstance(error, OutsideError):
+                return False
+            if on_failure is not None:
+                on_failure(error)
+            left = end - time.monotonic() - self.least_attempt
+            wait = error.retry_after
+            if not error.retryable or left <= 0 or (wait is not None and wait > left):
+                return False
+            return True if wait is None else wait
+
+        # Retries are logged by `on_failure`; stamina's own hooks would log the callable's arguments.
+        stamina.instrumentation.set_on_retry_hooks(())
+        tries = stamina.retry_context(
+            on=another,
+            attempts=self.attempts,
+            timeout=self.deadline,
+            wait_initial=self.backoff,
+            wait_max=self.longest_backoff,
+            wait_jitter=self.backoff,
+        )
+        for number in tries:
+            with number:
+                return attempt(max(self.least_attempt, end - time.monotonic()))
+        raise AssertionError("stamina either returns or raises")

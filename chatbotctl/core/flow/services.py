@@ -1,0 +1,47 @@
+"""What a message's path works with: the database, the settings, and the outside world behind its ports.
+
+Made by core.wiring (or by a test); every step of the flow takes it as its first argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chatbotctl.core.config import Settings
+from chatbotctl.core.flow.waiting import Waiters
+from chatbotctl.core.ports import Assistant, Messenger, Mirror, ThreadCache, Translator, Wakeup
+from chatbotctl.core.records import Business, Layout
+from chatbotctl.core.storage.engine import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The flow's surroundings."""
+
+    database: Database
+    settings: Settings
+    cache: ThreadCache
+    wakeup: Wakeup
+    #: The business's own assistant. Raises AssistantNotUsable, saying what is missing.
+    assistant_of: Callable[[Business], Assistant]
+    #: Sends as the business. Raises ConfigurationError when there is no account to send by.
+    messenger_of: Callable[[Business], Messenger]
+    #: Prints instead of sending: the only messenger that simulated messages ever meet.
+    console: Messenger
+    #: The business's Slack workspace; None: it has none.
+    mirror_of: Callable[[Business], Mirror | None]
+    #: None: translation is off.
+    translator: Translator | None
+    waiters: Waiters = field(default_factory=Waiters)
+
+    @property
+    def default_layout(self) -> Layout:
+        """The Slack layout of businesses that set none."""
+        return Layout(self.settings.slack.layout)
+
+    def working_language(self, business: Business) -> str | None:
+        """The language that a business's people and assistant work in, when translation is on for it."""
+        if self.translator is None:
+            return None
+        return business.language or self.settings.translate.target_language

@@ -1,0 +1,72 @@
+"""Step 4, optional: the customer's words for the assistant, and its answer for the customer.
+
+Only with `translate.assistant`; what Slack shows is translated elsewhere, off the customer's path. A translation that
+fails leaves the original: no message fails for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chatbotctl.core.errors import TranslationError
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.log import event
+from chatbotctl.core.records import Answer, StoredMessage, Turn
+from chatbotctl.core.storage import conversations, inbox
+
+
+def translate_question(services: Services, turn: Turn) -> str:
+    """What the assistant is asked: the customer's words, in the business's language where translation is on."""
+    language = _assistant_language(services, turn)
+    if language is None:
+        return turn.text
+    messages = tuple(translated(services, message, language) for message in turn.messages)
+    spoken = [message.language for message in messages if message.language]
+    if spoken:
+        with services.database.write() as tx:
+            conversations.set_language(tx, turn.conversation.id, spoken[-1])
+    in_words = [replace(message, body=message.translation or message.body).words for message in messages]
+    return "\n".join(words for words in in_words if words)
+
+
+def translate_answer(services: Services, turn: Turn, answer: Answer) -> str | None:
+    """The answer in the customer's language; None when it needs no translation or none could be made."""
+    language = _assistant_language(services, turn)
+    if services.translator is None or language is None:
+        return None
+    with services.database.read() as tx:
+        customer_language = conversations.get(tx, turn.conversation.id).language
+    if customer_language is None or same_language(customer_language, language):
+        return None
+    try:
+        return services.translator.translate(text=answer.text, target_language=customer_language).text
+    except TranslationError as error:
+        event("translation_failed", level="warning", turn=turn.id, reason=error.reason)
+        return None
+
+
+def translated(services: Services, message: StoredMessage, language: str) -> StoredMessage:
+    """The message with its translation into `language`, made at most once and stored; unchanged when that fails."""
+    if services.translator is None or message.language is not None or not message.body.strip():
+        return message
+    try:
+        translation = services.translator.translate(text=message.body, target_language=language)
+    except TranslationError as error:
+        event("translation_failed", level="warning", sid=message.sid, reason=error.reason)
+        return message
+    source = translation.source_language or language
+    text = None if same_language(source, language) else translation.text
+    with services.database.write() as tx:
+        inbox.set_translation(tx, message.id, text, source)
+    return replace(message, translation=text, language=source)
+
+
+def same_language(one: str, other: str) -> bool:
+    """Whether two BCP 47 tags are the same language (`pt` and `pt-BR` are: people read each other)."""
+    return one.partition("-")[0].lower() == other.partition("-")[0].lower()
+
+
+def _assistant_language(services: Services, turn: Turn) -> str | None:
+    if not services.settings.translate.assistant:
+        return None
+    return services.working_language(turn.business)

@@ -1,0 +1,139 @@
+"""The worker: claims conversations that are due and brings their turns to an end; heartbeat and sweeper included.
+
+Wake-ups are only a hint and may be lost: the sweeper finds every conversation that is due in the database. One turn of
+a conversation runs at a time, because only the holder of its lease may write.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from chatbotctl.core.errors import ChatbotError, LeaseLost, StorageUnavailable
+from chatbotctl.core.flow.pipeline import run_turn
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.log import event
+from chatbotctl.core.storage import turns
+
+
+def worker_name() -> str:
+    """A name for one process's claims, unique among all processes and readable in the database."""
+    return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def work_once(services: Services, conversation_id: int, *, owner: str) -> float | None:
+    """Claim a conversation and run its next turn.
+
+    Returns the seconds until it is due again, or None when nothing waits in it or somebody else has it.
+    Raises StorageUnavailable.
+    """
+    settings = services.settings.worker
+    with services.database.write() as tx:
+        lease = turns.claim(tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds)
+        if lease is None:
+            return None
+        turn = turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
+    try:
+        return run_turn(services, turn)
+    except LeaseLost:
+        event("lease_lost", level="warning", turn=turn.id, conversation=conversation_id)
+        return None
+
+
+class Worker:
+    """Runs turns on a pool of threads until it is told to stop."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings.worker
+        self.owner = worker_name()
+        self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="turn")
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        #: Conversations that are queued or running here -> whether another wake-up came meanwhile.
+        self._busy: dict[int, bool] = {}
+        self._in_flight = 0
+        self._idle = threading.Condition(self._lock)
+        self._threads = [
+            threading.Thread(target=self._every, args=(self._sweep, self._settings.sweep_seconds), name="sweeper"),
+            threading.Thread(target=self._every, args=(self._beat, self._settings.lease_seconds / 3), name="heartbeat"),
+        ]
+
+    def start(self) -> None:
+        """Begin to work; returns at once."""
+        self._services.wakeup.listen(handler=self.submit)
+        for thread in self._threads:
+            thread.daemon = True
+            thread.start()
+
+    def submit(self, conversation_id: int) -> None:
+        """Look at this conversation soon; a conversation that is queued already is queued once."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            if conversation_id in self._busy:
+                self._busy[conversation_id] = True
+                return
+            self._busy[conversation_id] = False
+        self._pool.submit(self._work, conversation_id)
+
+    def drain(self, seconds: float) -> bool:
+        """Take nothing new and wait for the turns in flight; what is not done by then stays stored.
+
+        Returns whether everything in flight was finished. The heartbeat goes on until then.
+        """
+        self._stopping.set()
+        self._services.wakeup.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._idle:
+            finished = self._idle.wait_for(lambda: self._in_flight == 0, timeout=seconds)
+        self._ended.set()
+        return finished
+
+    def _work(self, conversation_id: int) -> None:
+        delay: float | None = None
+        with self._lock:
+            self._in_flight += 1
+        try:
+            delay = work_once(self._services, conversation_id, owner=self.owner)
+        except StorageUnavailable as error:
+            event("storage_unavailable", level="error", conversation=conversation_id, reason=error.message)
+        except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
+            code = error.code if isinstance(error, ChatbotError) else type(error).__name__
+            event("turn_crashed", level="error", conversation=conversation_id, code=code)
+        finally:
+            with self._idle:
+                again = self._busy.pop(conversation_id)
+                self._in_flight -= 1
+                self._idle.notify_all()
+            if again:
+                delay = 0.0
+            if delay is not None and not self._stopping.is_set():
+                self._services.wakeup.wake(conversation_id=conversation_id, delay=delay)
+
+    def _sweep(self) -> None:
+        with self._lock:
+            room = 2 * self._settings.concurrency - len(self._busy)
+        if room <= 0 or self._stopping.is_set():
+            return
+        with self._services.database.read() as tx:
+            due = turns.due(tx, room)
+        for conversation_id in due:
+            self.submit(conversation_id)
+
+    def _beat(self) -> None:
+        with self._services.database.write() as tx:
+            turns.renew(tx, self.owner, self._settings.lease_seconds)
+
+    def _every(self, task: Callable[[], None], seconds: float) -> None:
+        """Run `task` every `seconds` until the process ends (the heartbeat must outlive the drain)."""
+        while not self._ended.wait(seconds):
+            try:
+                task()
+            except StorageUnavailable as error:
+                event("storage_unavailable", level="error", reason=error.message)

@@ -1,0 +1,151 @@
+"""The database behind one door: SQLite or PostgreSQL by URL alone, write and read transactions, the database's clock.
+
+Everything that touches SQL gets its Connection from here. A transaction that cannot be begun or committed raises
+StorageUnavailable: whoever called must not acknowledge anything. This file knows no table.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, Engine, Table, create_engine, event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from chatbotctl.core.errors import ConfigurationError, StorageUnavailable
+
+#: Seconds that a statement may wait for another process's lock on SQLite (and the lock timeout on PostgreSQL).
+BUSY_SECONDS = 10
+#: Seconds that one statement may run on PostgreSQL, where the default is for ever.
+STATEMENT_SECONDS = 30
+
+_BEGIN_IMMEDIATE = "chatbotctl_write"
+
+
+class now(FunctionElement[float]):  # noqa: N801 - reads as SQL
+    """The database's clock: seconds since 1970 UTC, the same for every process that shares the database."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    # unixepoch('subsec') needs SQLite 3.42; julianday has the same millisecond resolution everywhere.
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    # clock_timestamp moves on inside a transaction, now() does not.
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+def insert_or_skip(tx: Connection, table: Table[Any]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of `table` that can take `.on_conflict_do_nothing(...)`, in the connection's own dialect."""
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def database_url(text: str) -> URL:
+    """Parse `text`; plain `postgres://` and `postgresql://` become the driver that ships with chatbotctl."""
+    try:
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError) as error:
+        raise ConfigurationError(
+            "database.url is not a database URL.",
+            hint="Like sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name.",
+        ) from error
+    if url.drivername in ("postgres", "postgresql"):
+        # SQLAlchemy 2.1 reads these as psycopg 3, which is not what we ship; an explicit driver is kept as it is.
+        url = url.set(drivername="postgresql+psycopg2")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            f"database.url names {url.get_backend_name()}, which is not supported.", hint="Use sqlite or postgresql."
+        )
+    return url
+
+
+class Database:
+    """One database. Safe to share between threads; make one per process (never share it over a fork)."""
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        """Prepare, without connecting yet.
+
+        Arguments:
+            url: an SQLAlchemy URL or a hosting provider's `postgres://...`.
+            pool_size: connections kept; twice as many may be open for a moment.
+        """
+        self.url = database_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": BUSY_SECONDS}
+        if not self.is_sqlite:
+            options["pool_pre_ping"] = True
+            options["connect_args"] = {
+                "connect_timeout": 5,
+                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s",
+            }
+        self.engine: Engine = create_engine(self.url, **options)
+        # SQLite takes one writer at a time and its busy handler polls: queueing the writers of this process in front
+        # of it is fair and quicker. Other processes still meet at the busy handler.
+        self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, or None on PostgreSQL and in memory."""
+        name = self.url.database
+        return Path(name) if self.is_sqlite and name and name != ":memory:" else None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end of the block, rolled back by any exception.
+
+        Raises StorageUnavailable when it cannot be begun, carried out or committed.
+        """
+        with self._writer, self._transaction({_BEGIN_IMMEDIATE: True}) as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads. Raises StorageUnavailable like `write`."""
+        with self._transaction({}) as tx:
+            yield tx
+
+    @contextmanager
+    def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
+        try:
+            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+                yield connection
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+            raise StorageUnavailable(
+                f"The database is not usable at the moment ({type(error.__cause__ or error).__name__}).",
+                hint="`chatbotctl db current` tries to reach it.",
+            ) from error
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's own is deferred and comes too late
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a commit survives the plug being pulled
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a deferred transaction that writes later can fail with "locked" for good.
+    immediate = connection.get_execution_options().get(_BEGIN_IMMEDIATE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,155 @@
+"""The inbox: taking a customer's message in, once, in order. Its commit comes before any acknowledgement."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
+
+from chatbotctl.core.addresses import candidates, user_id
+from chatbotctl.core.records import Business, HeldBy, InboundMessage
+from chatbotctl.core.storage import events
+from chatbotctl.core.storage.engine import insert_or_skip, now
+from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where a message stands in the inbox."""
+
+    conversation_id: int
+    seq: int
+    #: The row's id.
+    inbound_id: int
+    #: Whether an operator holds the conversation, so that no turn will answer.
+    held: bool
+    #: Seconds until the burst window closes and the conversation is due.
+    delay: float
+
+
+class DuplicateMessage(Exception):
+    """The MessageSid is in the inbox already: roll back and look the first one up."""
+
+
+def take(
+    tx: Connection, business: Business, message: InboundMessage, *, quiet_seconds: float, max_wait_seconds: float
+) -> Taken:
+    """Store a message as the newest of its conversation, making customer and conversation where they are new.
+
+    Arguments:
+        quiet_seconds: the conversation becomes due this long after its newest message...
+        max_wait_seconds: ...but at most this long after its oldest unanswered one.
+
+    Raises DuplicateMessage when the sid is there already; the caller's transaction must roll back.
+    """
+    client_id = _client(tx, message)
+    tx.execute(
+        insert_or_skip(tx, business_clients)
+        .values(business_id=business.id, client_id=client_id)
+        .on_conflict_do_nothing(index_elements=["business_id", "client_id"])
+    )
+    bc = business_clients.c
+    oldest_unanswered = (
+        select(func.min(inbound_messages.c.received_at))
+        .where(inbound_messages.c.conversation_id == bc.id, inbound_messages.c.seq > bc.done_seq)
+        .scalar_subquery()
+    )
+    latest = func.coalesce(oldest_unanswered, now()) + max_wait_seconds
+    due = now() + quiet_seconds
+    # This UPDATE is also the lock that puts messages of one conversation in order.
+    row = tx.execute(
+        update(business_clients)
+        .where(bc.business_id == business.id, bc.client_id == client_id)
+        .values(
+            last_seq=bc.last_seq + 1,
+            last_inbound_at=now(),
+            last_message_at=now(),
+            profile_name=func.coalesce(message.profile_name, bc.profile_name),
+            ready_at=case((due < latest, due), else_=latest),
+        )
+        .returning(bc.id, bc.last_seq, bc.held_by, (bc.ready_at - now()).label("delay"))
+    ).one()
+    stored = tx.execute(
+        insert_or_skip(tx, inbound_messages)
+        .values(
+            sid=message.sid,
+            conversation_id=row.id,
+            seq=row.last_seq,
+            sender=message.sender,
+            body=message.body,
+            kind=message.kind,
+            media=[asdict(media) for media in message.media],
+            parameters=dict(message.parameters),
+            simulated=message.simulated,
+            mirrored=message.mirrored,
+        )
+        .on_conflict_do_nothing(index_elements=["sid"])
+        .returning(inbound_messages.c.id)
+    ).one_or_none()
+    if stored is None:
+        raise DuplicateMessage
+    events.record(tx, row.id, "received", message_sid=message.sid, detail={"kind": message.kind})
+    return Taken(row.id, row.last_seq, stored.id, row.held_by == HeldBy.OPERATOR, max(0.0, row.delay))
+
+
+def find(tx: Connection, sid: str) -> Taken | None:
+    """Where the message with this sid stands, or None."""
+    query = (
+        select(
+            inbound_messages.c.id,
+            inbound_messages.c.conversation_id,
+            inbound_messages.c.seq,
+            business_clients.c.held_by,
+        )
+        .join(business_clients, business_clients.c.id == inbound_messages.c.conversation_id)
+        .where(inbound_messages.c.sid == sid)
+    )
+    row = tx.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Taken(row.conversation_id, row.seq, row.id, row.held_by == HeldBy.OPERATOR, 0.0)
+
+
+def set_translation(tx: Connection, inbound_id: int, translation: str | None, language: str | None) -> None:
+    """Keep what a message was translated to (None: it needed none), so that it is translated once."""
+    tx.execute(
+        update(inbound_messages)
+        .where(inbound_messages.c.id == inbound_id)
+        .values(translation=translation, language=language)
+    )
+
+
+def _client(tx: Connection, message: InboundMessage) -> int:
+    """The customer's row: known by ExternalUserId first, then by any address form that reaches the same person."""
+    external = message.external_user_id or user_id(message.sender)
+    known = _known_client(tx, message.sender, external)
+    if known is None:
+        # ON CONFLICT without a target: either unique column may be the one that somebody else just took.
+        tx.execute(
+            insert_or_skip(tx, clients)
+            .values(address=message.sender, external_user_id=external)
+            .on_conflict_do_nothing()
+        )
+        known = _known_client(tx, message.sender, external)
+        assert known is not None, "a client that could not be inserted must be there"
+    client_id, known_external = known
+    if external and known_external is None:
+        # Nothing else has this external id, or it would have been found by it.
+        tx.execute(update(clients).where(clients.c.id == client_id).values(external_user_id=external))
+    return client_id
+
+
+def _known_client(tx: Connection, address: str, external: str | None) -> tuple[int, str | None] | None:
+    addresses = candidates(address)
+    c = clients.c
+    matches: list[ColumnElement[bool]] = [c.address.in_(addresses)]
+    if external is not None:
+        matches.append(c.external_user_id == external)
+    rank = case((c.external_user_id == (external or ""), 0), (c.address == address, 1), else_=2)
+    row = tx.execute(select(c.id, c.external_user_id).where(or_(*matches)).order_by(rank, c.id).limit(1)).one_or_none()
+    return None if row is None else (row.id, row.external_user_id)
+
+
+def record_duplicate(tx: Connection, taken: Taken, sid: str) -> None:
+    """Note in the timeline that another copy of a message arrived."""
+    events.record(tx, taken.conversation_id, "duplicate", message_sid=sid)

@@ -1,0 +1,91 @@
+"""Bringing a database's schema up to date (Alembic), and refusing one that does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, text
+
+from chatbotctl.core.errors import SchemaMismatch
+from chatbotctl.core.storage.engine import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+#: Any fixed number: the PostgreSQL advisory lock that lets one process migrate at a time.
+ADVISORY_LOCK = 24282683
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """Which migration a database is at (None: empty), and which one this version of chatbotctl wants."""
+
+    current: str | None
+    wanted: str
+    #: The database has a migration that this version does not know: it was made by a newer one.
+    newer: bool
+
+    @property
+    def fits(self) -> bool:
+        """Whether this version can work with the database as it is."""
+        return self.current == self.wanted
+
+
+def state(database: Database) -> SchemaState:
+    """How the database's schema stands. Raises StorageUnavailable."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_config())
+    with database.read() as tx:
+        current = MigrationContext.configure(tx).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    wanted = scripts.get_current_head()
+    assert wanted is not None, "there is at least one migration"
+    return SchemaState(current=current, wanted=wanted, newer=current is not None and current not in known)
+
+
+def require_fitting(database: Database) -> None:
+    """Raise SchemaMismatch, saying what to type, unless the schema is the one this version wants."""
+    found = state(database)
+    if found.newer:
+        raise SchemaMismatch(
+            f"The database's schema ({found.current}) is newer than this version of chatbotctl knows.",
+            hint="Upgrade chatbotctl on this machine.",
+        )
+    if found.current is None:
+        raise SchemaMismatch(
+            "The database has no tables yet.", hint="Run `chatbotctl init` or `chatbotctl db upgrade`."
+        )
+    if not found.fits:
+        raise SchemaMismatch(
+            f"The database's schema ({found.current}) is older than this version needs ({found.wanted}).",
+            hint="Run `chatbotctl db upgrade`.",
+        )
+
+
+def upgrade(database: Database) -> SchemaState:
+    """Migrate to the newest schema; safe to run twice and by several processes at once. Returns the state after it."""
+    from alembic import command
+
+    before = state(database)
+    if before.newer:
+        require_fitting(database)
+    if not before.fits:
+        with database.write() as tx:
+            if not database.is_sqlite:
+                tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            config = _config(tx)
+            command.upgrade(config, "head")
+    return state(database)
+
+
+def _config(tx: Connection | None = None) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = tx
+    return config

@@ -1,0 +1,97 @@
+"""The WhatsApp outbox: the parts of a reply, each sent at most once. A part leaves only if its epoch still counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from chatbotctl.core.records import Author, OutboundPart, SentMessage, Turn
+from chatbotctl.core.storage import conversations
+from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.schema import outbound_messages, turns
+
+
+def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
+    """Put the parts of a turn's reply into the outbox, behind any that it has already."""
+    newest = turn.messages[-1]
+    first = len(parts(tx, turn.id)) + 1
+    for number, body in enumerate(bodies, start=first):
+        tx.execute(
+            insert(outbound_messages).values(
+                conversation_id=turn.conversation.id,
+                turn_id=turn.id,
+                author=author.value,
+                part=number,
+                # To the address that the customer wrote from just now, which need not be the one first known.
+                sender=turn.conversation.business_address,
+                recipient=newest.sender,
+                body=body,
+                epoch=turn.epoch,
+            )
+        )
+
+
+def parts(tx: Connection, turn_id: int) -> list[OutboundPart]:
+    """The parts of a turn's reply, in order."""
+    query = select(outbound_messages).where(outbound_messages.c.turn_id == turn_id)
+    return [_record(row) for row in tx.execute(query.order_by(outbound_messages.c.part))]
+
+
+def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
+    """Mark a part as leaving, if it is still to leave and of the conversation's present epoch.
+
+    Returns False when it must not be sent: the epoch has moved on, so it was marked `withdrawn`.
+    """
+    o = outbound_messages.c
+    started = tx.execute(
+        update(outbound_messages).where(o.id == part.id, o.state == "ready", o.epoch == epoch).values(state="sending")
+    )
+    if started.rowcount == 1:
+        return True
+    tx.execute(update(outbound_messages).where(o.id == part.id, o.state == "ready").values(state="withdrawn"))
+    return False
+
+
+def sent(tx: Connection, part: OutboundPart, message: SentMessage) -> None:
+    """Twilio took it."""
+    tx.execute(
+        update(outbound_messages)
+        .where(outbound_messages.c.id == part.id)
+        .values(state="sent", sid=message.sid, delivery_status=message.status, sent_at=now(), error_code=None)
+    )
+    conversation_id = select(outbound_messages.c.conversation_id).where(outbound_messages.c.id == part.id)
+    conversations.touch(tx, tx.scalars(conversation_id).one())
+
+
+def not_sent(tx: Connection, part: OutboundPart, state: str, code: str) -> None:
+    """It did not leave: `ready` (to be tried again), `failed` or `unknown`, with the reason's code."""
+    tx.execute(
+        update(outbound_messages).where(outbound_messages.c.id == part.id).values(state=state, error_code=code[:60])
+    )
+
+
+def replies_to(tx: Connection, conversation_id: int, seq: int) -> list[OutboundPart]:
+    """What was answered to the message with this seq."""
+    query = (
+        select(outbound_messages)
+        .join(turns, turns.c.id == outbound_messages.c.turn_id)
+        .where(turns.c.conversation_id == conversation_id, turns.c.first_seq <= seq, turns.c.upto_seq >= seq)
+        .order_by(outbound_messages.c.part)
+    )
+    return [_record(row) for row in tx.execute(query)]
+
+
+def _record(row: Row[Any]) -> OutboundPart:
+    return OutboundPart(
+        id=row.id,
+        part=row.part,
+        sender=row.sender,
+        recipient=row.recipient,
+        body=row.body,
+        author=Author(row.author),
+        state=row.state,
+        sid=row.sid,
+        error_code=row.error_code,
+    )

@@ -1,0 +1,106 @@
+"""The Slack outbox: what Slack is owed, in order per lane. Rows are added in the transaction of what they tell of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from chatbotctl.core.records import Business, Layout, OwedPost
+from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.schema import slack_posts
+
+_OPEN = ("owed", "posting")
+
+
+def lane_of(business: Business, conversation_id: int, default_layout: Layout) -> str:
+    """The lane of a conversation's posts: one per Slack channel, since order and pace are a channel's."""
+    layout = business.slack_layout or default_layout
+    return f"b{business.id}" if layout is Layout.THREAD else f"c{conversation_id}"
+
+
+def owe(
+    tx: Connection,
+    *,
+    conversation_id: int,
+    lane: str,
+    kind: str,
+    title: str,
+    text: str,
+    translation: str | None = None,
+    inbound_id: int | None = None,
+) -> None:
+    """Add a post to the end of its lane. `kind`: customer, reply, alert."""
+    tx.execute(
+        insert(slack_posts).values(
+            conversation_id=conversation_id,
+            lane=lane,
+            kind=kind,
+            title=title,
+            text=text,
+            translation=translation,
+            inbound_id=inbound_id,
+        )
+    )
+
+
+def claim_next(tx: Connection, *, lease_seconds: float, busy_lanes: frozenset[str]) -> OwedPost | None:
+    """Claim the oldest post that is due and first in its lane; None when nothing is due.
+
+    Arguments:
+        busy_lanes: lanes that this process is not to post to yet (they were posted to a moment ago).
+    """
+    p = slack_posts.c
+    heads = select(func.min(p.id)).where(p.state.in_(_OPEN)).group_by(p.lane)
+    free = or_(p.lease_until.is_(None), p.lease_until <= now())
+    query = select(p.id).where(p.id.in_(heads), p.next_at <= now(), free).order_by(p.id)
+    if busy_lanes:
+        query = query.where(p.lane.not_in(busy_lanes))
+    post_id = tx.scalar(query.limit(1))
+    if post_id is None:
+        return None
+    row = tx.execute(
+        update(slack_posts)
+        .where(p.id == post_id, p.state.in_(_OPEN), free)
+        .values(state="posting", lease_until=now() + lease_seconds, attempts=p.attempts + 1)
+        .returning(*slack_posts.c)
+    ).one_or_none()
+    return None if row is None else _record(row)
+
+
+def posted(tx: Connection, post: OwedPost, ts: str) -> None:
+    """Slack has it."""
+    _update(tx, post, state="posted", ts=ts, lease_until=None, error_code=None)
+
+
+def put_off(tx: Connection, post: OwedPost, seconds: float, code: str) -> None:
+    """Try again in `seconds`."""
+    _update(tx, post, state="owed", next_at=now() + seconds, lease_until=None, error_code=code[:60])
+
+
+def give_up(tx: Connection, post: OwedPost, code: str) -> None:
+    """A dead letter: the lane goes on without it."""
+    _update(tx, post, state="dead", lease_until=None, error_code=code[:60])
+
+
+def owed(tx: Connection) -> int:
+    """How many posts are waiting."""
+    return tx.scalar(select(func.count()).where(slack_posts.c.state.in_(_OPEN))) or 0
+
+
+def _update(tx: Connection, post: OwedPost, **values: Any) -> None:
+    tx.execute(update(slack_posts).where(slack_posts.c.id == post.id).values(values))
+
+
+def _record(row: Any) -> OwedPost:
+    return OwedPost(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        kind=row.kind,
+        title=row.title,
+        text=row.text,
+        translation=row.translation,
+        inbound_id=row.inbound_id,
+        lane=row.lane,
+        attempts=row.attempts,
+    )

@@ -1,0 +1,255 @@
+"""Turns: claiming a conversation, opening or resuming its turn, and every write that the claim's fence protects.
+
+A conversation is worked on by whoever holds its lease. `claim` is one UPDATE; each later write of that worker goes
+through `hold`, which locks the row and raises LeaseLost when the fence has moved on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, case, insert, null, or_, select, update
+
+from chatbotctl.core.errors import LeaseLost
+from chatbotctl.core.records import (
+    Answer,
+    Failure,
+    HeldBy,
+    Lease,
+    Outcome,
+    Result,
+    StoredMessage,
+    Turn,
+)
+from chatbotctl.core.storage import businesses, conversations, events
+from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.schema import business_clients, inbound_messages, turns
+
+#: Most messages that one turn answers; what a burst has beyond it becomes the next turn.
+MAX_MESSAGES = 20
+
+
+def claim(tx: Connection, conversation_id: int, *, owner: str, lease_seconds: float) -> Lease | None:
+    """Take the conversation if it is due and nobody else has it; None otherwise."""
+    bc = business_clients.c
+    row = tx.execute(
+        update(business_clients)
+        .where(bc.id == conversation_id, *_due())
+        .values(owner=owner, lease_until=now() + lease_seconds, fence=bc.fence + 1)
+        .returning(bc.fence)
+    ).one_or_none()
+    return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence)
+
+
+def due(tx: Connection, limit: int) -> list[int]:
+    """Conversations that are due and not leased, longest due first."""
+    query = select(business_clients.c.id).where(*_due()).order_by(business_clients.c.ready_at).limit(limit)
+    return list(tx.scalars(query))
+
+
+def renew(tx: Connection, owner: str, lease_seconds: float) -> int:
+    """The heartbeat: extend all leases of this worker that have not run out; returns how many there are."""
+    bc = business_clients.c
+    return tx.execute(
+        update(business_clients)
+        .where(bc.owner == owner, bc.lease_until > now())
+        .values(lease_until=now() + lease_seconds)
+    ).rowcount
+
+
+def hold(tx: Connection, lease: Lease) -> int:
+    """Lock the conversation for this transaction and check the fence; returns its present epoch. Raises LeaseLost."""
+    bc = business_clients.c
+    row = tx.execute(select(bc.fence, bc.epoch).where(bc.id == lease.conversation_id).with_for_update()).one_or_none()
+    if row is None or row.fence != lease.fence:
+        raise LeaseLost
+    return int(row.epoch)
+
+
+def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
+    """The turn that is next in a claimed conversation: the one a dead worker left, or a new one.
+
+    Arguments:
+        one_message: a new turn takes one message only (no burst window), not all that are waiting.
+    """
+    hold(tx, lease)
+    conversation = conversations.get(tx, lease.conversation_id)
+    first_seq = conversation.done_seq + 1
+    row = _turn_row(tx, conversation.id, first_seq)
+    if row is None:
+        upto_seq = _burst_end(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
+        tx.execute(
+            insert(turns).values(
+                conversation_id=conversation.id, first_seq=first_seq, upto_seq=upto_seq, epoch=conversation.epoch
+            )
+        )
+        row = _turn_row(tx, conversation.id, first_seq)
+        assert row is not None
+        events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
+    return Turn(
+        id=row.id,
+        lease=lease,
+        conversation=conversation,
+        business=businesses.get(tx, conversation.business_id),
+        messages=_messages(tx, conversation.id, row.first_seq, row.upto_seq),
+        epoch=row.epoch,
+        attempts=row.attempts,
+        answered=row.state == "answered",
+        reply=row.reply,
+        reply_translation=row.reply_translation,
+        needs_human=row.needs_human,
+        failure=Failure(code=row.error_code, message=row.error_message or "") if row.error_code else None,
+    )
+
+
+def store_answer(tx: Connection, turn: Turn, answer: Answer, translation: str | None) -> None:
+    """Keep what the assistant said: from now on the turn never asks again."""
+    tx.execute(
+        update(turns)
+        .where(turns.c.id == turn.id)
+        .values(
+            state="answered",
+            reply=answer.text,
+            reply_translation=translation,
+            needs_human=answer.needs_human,
+            response_id=answer.response_id,
+            model=answer.model,
+            usage={name: count for name, count in asdict(answer.usage).items() if count is not None},
+            answered_at=now(),
+        )
+    )
+
+
+def store_own_line(tx: Connection, turn: Turn, failure: Failure | None) -> None:
+    """Keep that a line of our own answers (or nothing at all), and why, when the assistant failed."""
+    tx.execute(
+        update(turns)
+        .where(turns.c.id == turn.id)
+        .values(
+            state="answered",
+            error_code=failure.code if failure else None,
+            error_message=failure.message if failure else None,
+            answered_at=now(),
+        )
+    )
+
+
+def finish(tx: Connection, turn: Turn, state: str, failure: Failure | None = None) -> float | None:
+    """End the turn and give the conversation back.
+
+    Arguments:
+        state: done, dead or withdrawn.
+        failure: why the turn is dead.
+
+    Returns the seconds until the conversation is due again, or None when nothing is waiting.
+    """
+    tx.execute(
+        update(turns)
+        .where(turns.c.id == turn.id)
+        .values(
+            state=state,
+            error_code=failure.code if failure else None,
+            error_message=failure.message if failure else None,
+            finished_at=now(),
+            next_at=None,
+        )
+    )
+    bc = business_clients.c
+    more = bc.last_seq > turn.upto_seq
+    wait = tx.scalar(
+        update(business_clients)
+        .where(bc.id == turn.conversation.id)
+        .values(done_seq=turn.upto_seq, owner=None, lease_until=None, ready_at=case((more, bc.ready_at), else_=null()))
+        .returning(bc.ready_at - now())
+    )
+    return None if wait is None else max(0.0, wait)
+
+
+def postpone(tx: Connection, turn: Turn, seconds: float, *, code: str) -> None:
+    """Give the conversation back with its turn unfinished, due again in `seconds`."""
+    tx.execute(
+        update(turns).where(turns.c.id == turn.id).values(attempts=turns.c.attempts + 1, next_at=now() + seconds)
+    )
+    tx.execute(
+        update(business_clients)
+        .where(business_clients.c.id == turn.conversation.id)
+        .values(owner=None, lease_until=None, ready_at=now() + seconds)
+    )
+    events.record(tx, turn.conversation.id, "postponed", turn_id=turn.id, detail={"code": code, "seconds": seconds})
+
+
+def record_attempt(tx: Connection, turn: Turn, kind: str, **detail: object) -> None:
+    """Note one step of a turn in the timeline."""
+    events.record(tx, turn.conversation.id, kind, turn_id=turn.id, detail=detail)
+
+
+def outcome(tx: Connection, sid: str) -> Outcome | None:
+    """How the message with this sid stands, from the turn that covers it; None when the sid is unknown."""
+    i, t, bc = inbound_messages.c, turns.c, business_clients.c
+    query = (
+        select(i.conversation_id, t.state, t.error_code, t.error_message, bc.held_by)
+        .join(business_clients, bc.id == i.conversation_id)
+        .outerjoin(turns, and_(t.conversation_id == i.conversation_id, t.first_seq <= i.seq, t.upto_seq >= i.seq))
+        .where(i.sid == sid)
+    )
+    row = tx.execute(query).one_or_none()
+    if row is None:
+        return None
+    result, code, message = Result.QUEUED, None, None
+    if row.state == "done":
+        result = Result.REPLIED
+    elif row.state == "dead":
+        result, code, message = Result.FAILED, row.error_code, row.error_message
+    elif row.state == "withdrawn" or row.held_by == HeldBy.OPERATOR:
+        result = Result.HELD
+    return Outcome(result=result, message_sid=sid, conversation_id=row.conversation_id, code=code, message=message)
+
+
+def _due() -> tuple[Any, ...]:
+    bc = business_clients.c
+    return (
+        bc.ready_at <= now(),
+        bc.last_seq > bc.done_seq,
+        bc.held_by == HeldBy.ASSISTANT.value,
+        or_(bc.lease_until.is_(None), bc.lease_until <= now()),
+    )
+
+
+def _turn_row(tx: Connection, conversation_id: int, first_seq: int) -> Row[Any] | None:
+    query = select(turns).where(turns.c.conversation_id == conversation_id, turns.c.first_seq == first_seq)
+    return tx.execute(query).one_or_none()
+
+
+def _burst_end(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> int:
+    """The last seq of a new turn: real and simulated messages never share one, for only real ones may be sent."""
+    i = inbound_messages.c
+    query = select(i.seq, i.simulated).where(i.conversation_id == conversation_id, i.seq >= first_seq)
+    rows = tx.execute(query.order_by(i.seq).limit(limit)).all()
+    upto_seq = first_seq
+    for row in rows:
+        if row.simulated != rows[0].simulated:
+            break
+        upto_seq = row.seq
+    return upto_seq
+
+
+def _messages(tx: Connection, conversation_id: int, first_seq: int, upto_seq: int) -> tuple[StoredMessage, ...]:
+    i = inbound_messages.c
+    query = select(inbound_messages).where(i.conversation_id == conversation_id, i.seq >= first_seq, i.seq <= upto_seq)
+    return tuple(
+        StoredMessage(
+            id=row.id,
+            sid=row.sid,
+            conversation_id=conversation_id,
+            seq=row.seq,
+            sender=row.sender,
+            body=row.body,
+            kind=row.kind,
+            simulated=row.simulated,
+            mirrored=row.mirrored,
+            translation=row.translation,
+            language=row.language,
+        )
+        for row in tx.execute(query.order_by(i.seq))
+    )
