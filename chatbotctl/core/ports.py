@@ -23,7 +23,14 @@ from chatbotctl.core.records import (
 
 
 class Assistant(Protocol):
-    """An AI backend that answers for businesses. Safe to call from many threads. Raises AssistantError only."""
+    """An AI backend that answers for businesses. Safe to call from many threads. Raises AssistantError only.
+
+    Except `check`, and what it would have said, which is AssistantNotUsable.
+    """
+
+    def check(self, *, business: Business) -> None:
+        """Raise AssistantNotUsable, saying what is missing, unless `business` could be answered for. Asks nobody."""
+        ...
 
     def start_thread(
         self, *, business: Business, customer_hash: str, transcript: Sequence[Line], timeout: float

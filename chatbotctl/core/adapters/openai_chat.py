@@ -28,6 +28,11 @@ class OpenAIChat:
         self._client = LazyClient(api_key=api_key, base_url=base_url)
         self._default_model = default_model
 
+    def check(self, *, business: Business) -> None:
+        """Raise AssistantNotUsable without a model, a key, or a valid address."""
+        turn.require_model(business, self._default_model)
+        self._client.check()
+
     def start_thread(
         self, *, business: Business, customer_hash: str, transcript: Sequence[Line], timeout: float
     ) -> str:

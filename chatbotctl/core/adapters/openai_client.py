@@ -67,7 +67,11 @@ class LazyClient:
                 self._client.close()
                 self._client = None
 
-    def _make(self) -> OpenAI:
+    def check(self) -> None:
+        """Raise AssistantNotUsable when the key or the address cannot be used at all. Asks nobody, loads nothing."""
+        self._key()
+
+    def _key(self) -> str:
         key = (self._api_key or "").strip()
         if not key and self._base_url is None:
             raise AssistantNotUsable("There is no API key for the AI provider.", hint=_KEY_HINT)
@@ -79,6 +83,10 @@ class LazyClient:
                 "The AI provider's base URL is not an http or https address.",
                 hint="Give it as https://host/v1, with `business update --base-url` or openai.base_url.",
             )
+        return key
+
+    def _make(self) -> OpenAI:
+        key = self._key()
         from openai import OpenAI
 
         from chatbotctl.core.adapters.openai_transport import http_client

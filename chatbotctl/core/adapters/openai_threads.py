@@ -45,6 +45,12 @@ class OpenAIThreads:
         self._has_server = base_url is not None
         self._client = LazyClient(api_key=api_key, base_url=base_url)
 
+    def check(self, *, business: Business) -> None:
+        """Raise AssistantNotUsable without an assistant id, a server, a key, or a valid address."""
+        _require_assistant_id(business)
+        self._require_server()
+        self._client.check()
+
     def start_thread(
         self, *, business: Business, customer_hash: str, transcript: Sequence[Line], timeout: float
     ) -> str:
@@ -69,11 +75,7 @@ class OpenAIThreads:
         Raises ThreadGone, AssistantError, or AssistantNotUsable without an assistant id, server, key or valid address.
         """
         turn.require_handle(question.ai_thread, THREAD_PREFIX)
-        assistant_id = question.business.assistant_id
-        if not assistant_id:
-            raise AssistantNotUsable(
-                "This business names no assistant.", hint="Name one with `chatbotctl business update --assistant-id`."
-            )
+        assistant_id = _require_assistant_id(question.business)
         return _Run(self._connect(), question, assistant_id).answer()
 
     def close(self) -> None:
@@ -81,12 +83,23 @@ class OpenAIThreads:
         self._client.close()
 
     def _connect(self) -> OpenAI:
+        self._require_server()
+        return self._client.get()
+
+    def _require_server(self) -> None:
         if not self._has_server:
             raise AssistantNotUsable(
                 "There is no server for threads: OpenAI's own was shut on 2026-08-26.",
                 hint="Set openai.beta_base_url, or move the business: `chatbotctl business update --backend openai`.",
             )
-        return self._client.get()
+
+
+def _require_assistant_id(business: Business) -> str:
+    if not business.assistant_id:
+        raise AssistantNotUsable(
+            "This business names no assistant.", hint="Name one with `chatbotctl business update --assistant-id`."
+        )
+    return business.assistant_id
 
 
 class _Run:

@@ -13,7 +13,9 @@ from chatbotctl.core.errors import (
     BusinessDisabled,
     BusinessNotFound,
     MessageTooLong,
+    RefusedError,
     SecretKeyError,
+    UnreadableMessage,
 )
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.services import Services
@@ -38,25 +40,30 @@ class Accepted:
 def accept(services: Services, message: InboundMessage) -> Accepted:
     """Validate a message and store it once.
 
-    Raises BusinessNotFound, BusinessDisabled, MessageTooLong (nothing stored); StorageUnavailable (not known to be
-    stored: nothing may be acknowledged); AssistantNotUsable (stored, for operators to see, but there is nobody to
-    answer it).
+    Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
+    (not known to be stored: nothing may be acknowledged); AssistantNotUsable (stored, for operators to see, but there
+    is nobody to answer it).
     """
     with services.database.read() as tx:
         business = businesses.find_by_address(tx, message.receiver)
-    business = _validate(services, business, message)
+    if business is None:
+        raise BusinessNotFound(
+            f"No business has the number {mask(message.receiver)}.",
+            hint="`chatbotctl business list` shows all numbers; `chatbotctl business add` adds one.",
+        )
+    try:
+        _validate(services, business, message)
+    except RefusedError:
+        # Taken in before the business was disabled, say: what was answered for the first copy holds for all.
+        if _first_copy_of(services, business, message.sid) is None:
+            raise
     accepted = _store(services, business, message)
     if not accepted.held and message.has_text:
         _require_assistant(services, business)
     return accepted
 
 
-def _validate(services: Services, business: Business | None, message: InboundMessage) -> Business:
-    if business is None:
-        raise BusinessNotFound(
-            f"No business has the number {mask(message.receiver)}.",
-            hint="`chatbotctl business list` shows all numbers; `chatbotctl business add` adds one.",
-        )
+def _validate(services: Services, business: Business, message: InboundMessage) -> None:
     if business.is_disabled:
         raise BusinessDisabled(hint=f"`chatbotctl business enable {business.name}` enables it again.")
     limit = business.max_message_chars or services.settings.limits.max_message_chars
@@ -65,7 +72,6 @@ def _validate(services: Services, business: Business | None, message: InboundMes
             f"The message has {len(message.body)} characters; this business takes up to {limit}.",
             hint="limits.max_message_chars sets the limit.",
         )
-    return business
 
 
 def _store(services: Services, business: Business, message: InboundMessage) -> Accepted:
@@ -82,20 +88,27 @@ def _store(services: Services, business: Business, message: InboundMessage) -> A
             )
             mirror_to_slack.owe_customer_line(services, tx, business, message, taken)
     except inbox.DuplicateMessage:
-        return _first_copy(services, message)
+        return _duplicate(services, business, message)
     event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
     if not taken.held:
         services.wakeup.wake(conversation_id=taken.conversation_id, delay=taken.delay)
     return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
 
 
-def _first_copy(services: Services, message: InboundMessage) -> Accepted:
+def _duplicate(services: Services, business: Business, message: InboundMessage) -> Accepted:
+    first = _first_copy_of(services, business, message.sid)
+    if first is None:
+        raise UnreadableMessage("This MessageSid belongs to a message of another business.")
     with services.database.write() as tx:
-        first = inbox.find(tx, message.sid)
-        assert first is not None, "a duplicate has a first copy"
         events.record(tx, first.conversation_id, "duplicate", message_sid=message.sid)
     event("message_duplicate", sid=message.sid, conversation=first.conversation_id)
     return Accepted(message.sid, first.conversation_id, first.seq, duplicate=True, held=first.held)
+
+
+def _first_copy_of(services: Services, business: Business, sid: str) -> inbox.Taken | None:
+    """The message with this sid if this business has it; another business's is none of its concern."""
+    with services.database.read() as tx:
+        return inbox.find(tx, sid, business)
 
 
 def _require_assistant(services: Services, business: Business) -> None:

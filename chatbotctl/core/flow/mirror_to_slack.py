@@ -27,7 +27,7 @@ def owe_customer_line(
     services: Services, tx: Connection, business: Business, message: InboundMessage, taken: Taken
 ) -> None:
     """Owe the customer's message, with the number and the profile name, and in plain words what came without text."""
-    if not message.mirrored or services.mirror_of(business) is None:
+    if not message.mirrored or not services.is_mirrored(business):
         return
     number = message.sender.removeprefix("whatsapp:")
     who = f"{message.profile_name} ({number})" if message.profile_name else number
@@ -50,7 +50,7 @@ def owe_reply(
     services: Services, tx: Connection, turn: Turn, parts: Sequence[OutboundPart], failure: Failure | None
 ) -> None:
     """Owe what was answered, and an alert where a person has to look."""
-    if not turn.mirrored or services.mirror_of(turn.business) is None:
+    if not turn.mirrored or not services.is_mirrored(turn.business):
         return
     sent = [part for part in parts if part.state == "sent"]
     if sent:

@@ -35,6 +35,10 @@ class Services:
     translator: Translator | None
     waiters: Waiters = field(default_factory=Waiters)
 
+    def is_mirrored(self, business: Business) -> bool:
+        """Whether the business has a Slack workspace. Opens no secret: the customer's path asks."""
+        return "slack" in business.own_credentials or self.settings.slack.bot_token is not None
+
     @property
     def default_layout(self) -> Layout:
         """The Slack layout of businesses that set none."""

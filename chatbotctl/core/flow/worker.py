@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from chatbotctl.core.errors import ChatbotError, LeaseLost, StorageUnavailable
+from chatbotctl.core.errors import LeaseLost, StorageUnavailable
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
+from chatbotctl.core.flow.settle import settle_crashed
 from chatbotctl.core.log import event
 from chatbotctl.core.storage import turns
 
@@ -25,15 +26,20 @@ def worker_name() -> str:
     return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def work_once(services: Services, conversation_id: int, *, owner: str) -> float | None:
+def work_once(services: Services, conversation_id: int, *, owner: str, simulated_only: bool = False) -> float | None:
     """Claim a conversation and run its next turn.
+
+    Arguments:
+        simulated_only: leave it alone when a real customer's message is next (`simulate` answers no customers).
 
     Returns the seconds until it is due again, or None when nothing waits in it or somebody else has it.
     Raises StorageUnavailable.
     """
     settings = services.settings.worker
     with services.database.write() as tx:
-        lease = turns.claim(tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds)
+        lease = turns.claim(
+            tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds, simulated_only=simulated_only
+        )
         if lease is None:
             return None
         turn = turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
@@ -42,6 +48,12 @@ def work_once(services: Services, conversation_id: int, *, owner: str) -> float 
     except LeaseLost:
         event("lease_lost", level="warning", turn=turn.id, conversation=conversation_id)
         return None
+    except StorageUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
+        # The type alone: an exception's words may quote the customer.
+        event("turn_crashed", level="error", turn=turn.id, conversation=conversation_id, error=type(error).__name__)
+        return settle_crashed(services, turn)
 
 
 class Worker:
@@ -103,9 +115,8 @@ class Worker:
             delay = work_once(self._services, conversation_id, owner=self.owner)
         except StorageUnavailable as error:
             event("storage_unavailable", level="error", conversation=conversation_id, reason=error.message)
-        except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
-            code = error.code if isinstance(error, ChatbotError) else type(error).__name__
-            event("turn_crashed", level="error", conversation=conversation_id, code=code)
+        except LeaseLost:
+            event("lease_lost", level="warning", conversation=conversation_id)
         finally:
             with self._idle:
                 again = self._busy.pop(conversation_id)

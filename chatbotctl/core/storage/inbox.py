@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
-from chatbotctl.core.records import Business, HeldBy, InboundMessage
+from chatbotctl.core.records import Business, HeldBy, InboundMessage, StoredMessage
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import insert_or_skip, now
 from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages
@@ -92,8 +93,8 @@ def take(
     return Taken(row.id, row.last_seq, stored.id, row.held_by == HeldBy.OPERATOR, max(0.0, row.delay))
 
 
-def find(tx: Connection, sid: str) -> Taken | None:
-    """Where the message with this sid stands, or None."""
+def find(tx: Connection, sid: str, business: Business) -> Taken | None:
+    """Where the business's message with this sid stands; None when it has no such message."""
     query = (
         select(
             inbound_messages.c.id,
@@ -102,12 +103,34 @@ def find(tx: Connection, sid: str) -> Taken | None:
             business_clients.c.held_by,
         )
         .join(business_clients, business_clients.c.id == inbound_messages.c.conversation_id)
-        .where(inbound_messages.c.sid == sid)
+        .where(inbound_messages.c.sid == sid, business_clients.c.business_id == business.id)
     )
     row = tx.execute(query).one_or_none()
     if row is None:
         return None
     return Taken(row.conversation_id, row.seq, row.id, row.held_by == HeldBy.OPERATOR, 0.0)
+
+
+def get(tx: Connection, inbound_id: int) -> StoredMessage:
+    """A stored message by its row's id."""
+    return stored_message(tx.execute(select(inbound_messages).where(inbound_messages.c.id == inbound_id)).one())
+
+
+def stored_message(row: Row[Any]) -> StoredMessage:
+    """The record of a whole row of inbound_messages."""
+    return StoredMessage(
+        id=row.id,
+        sid=row.sid,
+        conversation_id=row.conversation_id,
+        seq=row.seq,
+        sender=row.sender,
+        body=row.body,
+        kind=row.kind,
+        simulated=row.simulated,
+        mirrored=row.mirrored,
+        translation=row.translation,
+        language=row.language,
+    )
 
 
 def set_translation(tx: Connection, inbound_id: int, translation: str | None, language: str | None) -> None:
@@ -148,8 +171,3 @@ def _known_client(tx: Connection, address: str, external: str | None) -> tuple[i
     rank = case((c.external_user_id == (external or ""), 0), (c.address == address, 1), else_=2)
     row = tx.execute(select(c.id, c.external_user_id).where(or_(*matches)).order_by(rank, c.id).limit(1)).one_or_none()
     return None if row is None else (row.id, row.external_user_id)
-
-
-def record_duplicate(tx: Connection, taken: Taken, sid: str) -> None:
-    """Note in the timeline that another copy of a message arrived."""
-    events.record(tx, taken.conversation_id, "duplicate", message_sid=sid)

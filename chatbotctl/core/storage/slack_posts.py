@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from chatbotctl.core.records import Business, Layout, OwedPost
 from chatbotctl.core.storage.engine import now
@@ -17,6 +17,11 @@ def lane_of(business: Business, conversation_id: int, default_layout: Layout) ->
     """The lane of a conversation's posts: one per Slack channel, since order and pace are a channel's."""
     layout = business.slack_layout or default_layout
     return f"b{business.id}" if layout is Layout.THREAD else f"c{conversation_id}"
+
+
+def layout_of(post: OwedPost) -> Layout:
+    """The layout that a post's lane was chosen for."""
+    return Layout.THREAD if post.lane.startswith("b") else Layout.CHANNEL
 
 
 def owe(
@@ -51,21 +56,21 @@ def claim_next(tx: Connection, *, lease_seconds: float, busy_lanes: frozenset[st
         busy_lanes: lanes that this process is not to post to yet (they were posted to a moment ago).
     """
     p = slack_posts.c
-    heads = select(func.min(p.id)).where(p.state.in_(_OPEN)).group_by(p.lane)
-    free = or_(p.lease_until.is_(None), p.lease_until <= now())
-    query = select(p.id).where(p.id.in_(heads), p.next_at <= now(), free).order_by(p.id)
-    if busy_lanes:
-        query = query.where(p.lane.not_in(busy_lanes))
-    post_id = tx.scalar(query.limit(1))
+    post_id = tx.scalar(_due(busy_lanes))
     if post_id is None:
         return None
     row = tx.execute(
         update(slack_posts)
-        .where(p.id == post_id, p.state.in_(_OPEN), free)
+        .where(p.id == post_id, p.state.in_(_OPEN), _is_free())
         .values(state="posting", lease_until=now() + lease_seconds, attempts=p.attempts + 1)
         .returning(*slack_posts.c)
     ).one_or_none()
     return None if row is None else _record(row)
+
+
+def is_any_due(tx: Connection, busy_lanes: frozenset[str]) -> bool:
+    """Whether `claim_next` would find something: a look that takes no write lock."""
+    return tx.scalar(_due(busy_lanes)) is not None
 
 
 def posted(tx: Connection, post: OwedPost, ts: str) -> None:
@@ -83,9 +88,23 @@ def give_up(tx: Connection, post: OwedPost, code: str) -> None:
     _update(tx, post, state="dead", lease_until=None, error_code=code[:60])
 
 
-def owed(tx: Connection) -> int:
-    """How many posts are waiting."""
-    return tx.scalar(select(func.count()).where(slack_posts.c.state.in_(_OPEN))) or 0
+def owed(tx: Connection, *, conversation_id: int) -> int:
+    """How many posts of a conversation are waiting."""
+    p = slack_posts.c
+    return tx.scalar(select(func.count()).where(p.conversation_id == conversation_id, p.state.in_(_OPEN))) or 0
+
+
+def _due(busy_lanes: frozenset[str]) -> Select[int]:
+    """The oldest post that is due and first in its lane."""
+    p = slack_posts.c
+    heads = select(func.min(p.id)).where(p.state.in_(_OPEN)).group_by(p.lane)
+    query = select(p.id).where(p.id.in_(heads), p.next_at <= now(), _is_free()).order_by(p.id)
+    return (query.where(p.lane.not_in(busy_lanes)) if busy_lanes else query).limit(1)
+
+
+def _is_free() -> ColumnElement[bool]:
+    p = slack_posts.c
+    return or_(p.lease_until.is_(None), p.lease_until <= now())
 
 
 def _update(tx: Connection, post: OwedPost, **values: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, insert, null, or_, select, true, update
 
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records import (
@@ -22,7 +22,7 @@ from chatbotctl.core.records import (
     StoredMessage,
     Turn,
 )
-from chatbotctl.core.storage import businesses, conversations, events
+from chatbotctl.core.storage import businesses, conversations, events, inbox
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import business_clients, inbound_messages, turns
 
@@ -30,12 +30,22 @@ from chatbotctl.core.storage.schema import business_clients, inbound_messages, t
 MAX_MESSAGES = 20
 
 
-def claim(tx: Connection, conversation_id: int, *, owner: str, lease_seconds: float) -> Lease | None:
-    """Take the conversation if it is due and nobody else has it; None otherwise."""
-    bc = business_clients.c
+def claim(
+    tx: Connection, conversation_id: int, *, owner: str, lease_seconds: float, simulated_only: bool = False
+) -> Lease | None:
+    """Take the conversation if it is due and nobody else has it; None otherwise.
+
+    Arguments:
+        simulated_only: leave it alone when the message that is next in it is a real customer's.
+    """
+    bc, i = business_clients.c, inbound_messages.c
+    wanted = [bc.id == conversation_id, *_due()]
+    if simulated_only:
+        following = select(i.id).where(i.conversation_id == bc.id, i.seq == bc.done_seq + 1, i.simulated.is_(true()))
+        wanted.append(following.exists())
     row = tx.execute(
         update(business_clients)
-        .where(bc.id == conversation_id, *_due())
+        .where(*wanted)
         .values(owner=owner, lease_until=now() + lease_seconds, fence=bc.fence + 1)
         .returning(bc.fence)
     ).one_or_none()
@@ -206,7 +216,7 @@ def outcome(tx: Connection, sid: str) -> Outcome | None:
     return Outcome(result=result, message_sid=sid, conversation_id=row.conversation_id, code=code, message=message)
 
 
-def _due() -> tuple[Any, ...]:
+def _due() -> tuple[ColumnElement[bool], ...]:
     bc = business_clients.c
     return (
         bc.ready_at <= now(),
@@ -237,19 +247,4 @@ def _burst_end(tx: Connection, conversation_id: int, first_seq: int, limit: int)
 def _messages(tx: Connection, conversation_id: int, first_seq: int, upto_seq: int) -> tuple[StoredMessage, ...]:
     i = inbound_messages.c
     query = select(inbound_messages).where(i.conversation_id == conversation_id, i.seq >= first_seq, i.seq <= upto_seq)
-    return tuple(
-        StoredMessage(
-            id=row.id,
-            sid=row.sid,
-            conversation_id=conversation_id,
-            seq=row.seq,
-            sender=row.sender,
-            body=row.body,
-            kind=row.kind,
-            simulated=row.simulated,
-            mirrored=row.mirrored,
-            translation=row.translation,
-            language=row.language,
-        )
-        for row in tx.execute(query.order_by(i.seq))
-    )
+    return tuple(inbox.stored_message(row) for row in tx.execute(query.order_by(i.seq)))

@@ -1,0 +1,105 @@
+"""Where in Slack a conversation stands; made on its first post: a channel, or a Slack thread in its business's channel.
+
+Called by slack_poster, which posts to one lane at a time: so a conversation's place is made once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatbotctl.core.errors import MirrorError
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.ports import Mirror
+from chatbotctl.core.records import Business, Conversation, Layout, OwedPost, Place, Post
+from chatbotctl.core.storage import businesses, conversations, slack_posts
+
+#: Attempts, about a second apart, for which a channel waits to be named after an AI thread that is being made.
+NAME_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A conversation in Slack, with whom it belongs to."""
+
+    mirror: Mirror
+    place: Place
+    business: Business
+    conversation: Conversation
+
+
+def find_or_make(services: Services, owed: OwedPost) -> Standing:
+    """The place of a post's conversation. Raises MirrorError, ConfigurationError or NotFoundError."""
+    with services.database.read() as tx:
+        conversation = conversations.get(tx, owed.conversation_id)
+        business = businesses.get(tx, conversation.business_id)
+    mirror = services.mirror_of(business)
+    if mirror is None:
+        raise MirrorError(
+            "There is no Slack workspace to post to.",
+            reason="not_configured",
+            retryable=True,
+            retry_after=300.0,
+            hint="Set slack.bot_token (SLACK_BOT_TOKEN).",
+        )
+    if slack_posts.layout_of(owed) is Layout.THREAD:
+        place = _thread(services, mirror, business, conversation)
+    elif conversation.slack_channel is not None and conversation.slack_thread_ts is None:
+        place = Place(channel=conversation.slack_channel)
+    else:
+        place = _channel(services, mirror, business, conversation, owed)
+    return Standing(mirror, place, business, conversation)
+
+
+def forget(services: Services, standing: Standing) -> None:
+    """The channel is gone: the next post makes a new one."""
+    with services.database.write() as tx:
+        conversations.set_place(tx, standing.conversation.id, None, None)
+        if standing.place.thread_ts is not None:
+            businesses.set_slack_channel(tx, standing.business.id, None)
+
+
+def _channel(
+    services: Services, mirror: Mirror, business: Business, conversation: Conversation, owed: OwedPost
+) -> Place:
+    template = services.settings.slack.channel_name_template
+    if conversation.ai_thread is None and "{thread_id}" in template and owed.attempts <= NAME_ATTEMPTS:
+        # The customer's first line is owed before the assistant was asked; a moment later there is a thread.
+        raise MirrorError("The AI thread is not there yet.", reason="no_thread_yet", retryable=True, retry_after=0.5)
+    name = template.format(
+        thread_id=conversation.ai_thread or conversation.id,
+        business=business.name,
+        number=business.whatsapp_address.removeprefix("whatsapp:"),
+        customer=conversation.client_address.removeprefix("whatsapp:"),
+    )
+    channel = mirror.open_channel(name=name, topic=_topic(business, conversation), invite=business.slack_user_ids)
+    with services.database.write() as tx:
+        conversations.set_place(tx, conversation.id, channel, None)
+    return Place(channel=channel)
+
+
+def _thread(services: Services, mirror: Mirror, business: Business, conversation: Conversation) -> Place:
+    channel = business.slack_channel
+    if channel is None:
+        topic = f"{business.name}: WhatsApp conversations of {business.whatsapp_address.removeprefix('whatsapp:')}"
+        channel = mirror.open_channel(name=business.name, topic=topic, invite=business.slack_user_ids)
+        with services.database.write() as tx:
+            businesses.set_slack_channel(tx, business.id, channel)
+    if conversation.slack_thread_ts is not None and conversation.slack_channel == channel:
+        return Place(channel=channel, thread_ts=conversation.slack_thread_ts)
+    head = Post(title="Conversation", text=_topic(business, conversation))
+    try:
+        ts = mirror.post(place=Place(channel=channel), post=head)
+    except MirrorError as error:
+        if error.reason == "channel_gone":
+            with services.database.write() as tx:
+                businesses.set_slack_channel(tx, business.id, None)
+        raise
+    with services.database.write() as tx:
+        conversations.set_place(tx, conversation.id, channel, ts)
+    return Place(channel=channel, thread_ts=ts)
+
+
+def _topic(business: Business, conversation: Conversation) -> str:
+    number = conversation.client_address.removeprefix("whatsapp:")
+    who = f"{conversation.profile_name} ({number})" if conversation.profile_name else number
+    return f"{business.name}: {who}"
