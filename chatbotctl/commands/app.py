@@ -1,6 +1,85 @@
-"""The root Typer app."""
+"""The root of the command line: global options, the command groups, and what becomes of an error.
+
+An error from core is one line on stderr and an exit code (docs/errors.md). Nothing here loads an SDK, SQLAlchemy, Flask
+or Redis: the commands do, once they run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chatbotctl import __version__
+from chatbotctl.commands import output
+from chatbotctl.commands.init import init
+from chatbotctl.commands.serve import serve
+from chatbotctl.commands.session import Session
+from chatbotctl.commands.simulate import simulate
+from chatbotctl.core.errors import ChatbotError
+
+app = typer.Typer(
+    name="chatbotctl",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Answer WhatsApp for many businesses with AI, mirrored to Slack, run from here.\n\n"
+    "Start with `chatbotctl init --demo`, then `chatbotctl serve`.",
+)
 
 
-def main() -> int:
-    """Run."""
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chatbotctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The config file to use.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only data and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also what happens on the way.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks for errors.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the global options."""
+    output.be_quiet(quiet)
+    ctx.obj = Session(config=config, quiet=quiet, verbose=verbose, debug=debug)
+
+
+app.command()(init)
+app.command()(serve)
+app.command()(simulate)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    Arguments:
+        args: what to run instead of the process's own arguments.
+    """
+    given = sys.argv[1:] if args is None else args
+    debug = "--debug" in given
+    try:
+        app(args=given, prog_name="chatbotctl")
+    except ChatbotError as failure:
+        if debug:
+            raise
+        output.error(failure)
+        return failure.exit_code
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as failure:  # the words of an exception may hold a customer's text: only its type is shown
+        if debug:
+            raise
+        output.error(
+            ChatbotError(f"Unexpected fault: {type(failure).__name__}.", hint="Again with --debug for the traceback.")
+        )
+        return 1
     return 0

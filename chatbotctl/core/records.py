@@ -97,6 +97,11 @@ class Media:
     content_type: str
 
 
+#: A webhook's parameter that makes its message a simulated one; Twilio never sends it, and the signature covers it.
+#: Its value is "slack" when the message is to be mirrored, anything else when not.
+SIMULATED_PARAMETER = "ChatbotctlSimulated"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
     """A customer's message as it came in, before it is stored."""

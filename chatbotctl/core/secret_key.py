@@ -11,6 +11,11 @@ from chatbotctl.core.errors import SecretKeyError
 VARIABLE = "CHATBOTCTL_SECRET_KEY"
 
 
+def place(home: Path) -> Path | str:
+    """Where the key is: the environment, or the file of an install."""
+    return VARIABLE if os.environ.get(VARIABLE) else key_file(home)
+
+
 def key_file(home: Path) -> Path:
     """Where `init` puts the key."""
     return home / "secret.key"

@@ -5,7 +5,7 @@ What is refused here is not stored: it belongs to nobody (unknown number), or it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chatbotctl.core.addresses import mask
 from chatbotctl.core.errors import (
@@ -35,14 +35,15 @@ class Accepted:
     duplicate: bool
     #: An operator holds the conversation: no answer will come from the assistant.
     held: bool
+    #: Why nobody can answer it: the business has no usable assistant. Operators see the message all the same.
+    problem: AssistantNotUsable | None = None
 
 
 def accept(services: Services, message: InboundMessage) -> Accepted:
     """Validate a message and store it once.
 
     Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
-    (not known to be stored: nothing may be acknowledged); AssistantNotUsable (stored, for operators to see, but there
-    is nobody to answer it).
+    (not known to be stored: nothing may be acknowledged).
     """
     with services.database.read() as tx:
         business = businesses.find_by_address(tx, message.receiver)
@@ -59,7 +60,7 @@ def accept(services: Services, message: InboundMessage) -> Accepted:
             raise
     accepted = _store(services, business, message)
     if not accepted.held and message.has_text:
-        _require_assistant(services, business)
+        return replace(accepted, problem=_problem(services, business))
     return accepted
 
 
@@ -111,9 +112,12 @@ def _first_copy_of(services: Services, business: Business, sid: str) -> inbox.Ta
         return inbox.find(tx, sid, business)
 
 
-def _require_assistant(services: Services, business: Business) -> None:
-    """Raise AssistantNotUsable unless this business could be answered for."""
+def _problem(services: Services, business: Business) -> AssistantNotUsable | None:
+    """Why this business could not be answered for, if so."""
     try:
         services.assistant_of(business)
+    except AssistantNotUsable as error:
+        return error
     except SecretKeyError as error:
-        raise AssistantNotUsable(error.message, hint=error.hint) from error
+        return AssistantNotUsable(error.message, hint=error.hint)
+    return None

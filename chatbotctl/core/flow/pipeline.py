@@ -25,6 +25,8 @@ def receive(services: Services, message: InboundMessage, *, wait_seconds: float)
     Raises what `accept` raises; once it returns or raises AssistantNotUsable, the message is stored.
     """
     accepted: Accepted = accept(services, message)
+    if accepted.problem is not None:
+        raise accepted.problem
     return await_outcome(services, accepted, wait_seconds=wait_seconds)
 
 

@@ -10,10 +10,10 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from chatbotctl.core.errors import LeaseLost, StorageUnavailable
+from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle_crashed
@@ -65,23 +65,19 @@ class Worker:
         self.owner = worker_name()
         self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="turn")
         self._stopping = threading.Event()
-        self._ended = threading.Event()
         self._lock = threading.Lock()
         #: Conversations that are queued or running here -> whether another wake-up came meanwhile.
         self._busy: dict[int, bool] = {}
         self._in_flight = 0
         self._idle = threading.Condition(self._lock)
-        self._threads = [
-            threading.Thread(target=self._every, args=(self._sweep, self._settings.sweep_seconds), name="sweeper"),
-            threading.Thread(target=self._every, args=(self._beat, self._settings.lease_seconds / 3), name="heartbeat"),
-        ]
+        self._heartbeat = Heartbeat(services, self.owner)
+        self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
     def start(self) -> None:
         """Begin to work; returns at once."""
         self._services.wakeup.listen(handler=self.submit)
-        for thread in self._threads:
-            thread.daemon = True
-            thread.start()
+        self._heartbeat.start()
+        self._sweeper.start()
 
     def submit(self, conversation_id: int) -> None:
         """Look at this conversation soon; a conversation that is queued already is queued once."""
@@ -104,7 +100,7 @@ class Worker:
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._idle:
             finished = self._idle.wait_for(lambda: self._in_flight == 0, timeout=seconds)
-        self._ended.set()
+        self._heartbeat.stop()
         return finished
 
     def _work(self, conversation_id: int) -> None:
@@ -137,14 +133,9 @@ class Worker:
         for conversation_id in due:
             self.submit(conversation_id)
 
-    def _beat(self) -> None:
-        with self._services.database.write() as tx:
-            turns.renew(tx, self.owner, self._settings.lease_seconds)
-
-    def _every(self, task: Callable[[], None], seconds: float) -> None:
-        """Run `task` every `seconds` until the process ends (the heartbeat must outlive the drain)."""
-        while not self._ended.wait(seconds):
+    def _sweep_on(self) -> None:
+        while not self._stopping.wait(self._settings.sweep_seconds):
             try:
-                task()
+                self._sweep()
             except StorageUnavailable as error:
                 event("storage_unavailable", level="error", reason=error.message)

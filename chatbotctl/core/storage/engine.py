@@ -99,10 +99,37 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
 
     @property
+    def described(self) -> str:
+        """The database as people know it: its URL without the password, or its file."""
+        return str(self.file or self.url.render_as_string(hide_password=True))
+
+    @property
     def file(self) -> Path | None:
         """The SQLite file, or None on PostgreSQL and in memory."""
         name = self.url.database
         return Path(name) if self.is_sqlite and name and name != ":memory:" else None
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the SQLite file is yet to be made."""
+        return self.file is not None and not self.file.exists()
+
+    def make_file(self) -> None:
+        """Make the SQLite file, if it is absent, for its owner's eyes only: it holds what customers write.
+
+        Raises StorageUnavailable.
+        """
+        if not self.is_absent:
+            return
+        assert self.file is not None, "only a file can be absent"
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.file.touch(mode=0o600)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"The database file {self.file} cannot be made: {error.strerror}.",
+                hint="Name another place with database.url (DATABASE_URL) or CHATBOTCTL_HOME.",
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

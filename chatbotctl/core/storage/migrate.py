@@ -39,8 +39,10 @@ def state(database: Database) -> SchemaState:
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory.from_config(_config())
-    with database.read() as tx:
-        current = MigrationContext.configure(tx).get_current_revision()
+    current = None
+    if not database.is_absent:  # to connect to an SQLite file that is not there would make one
+        with database.read() as tx:
+            current = MigrationContext.configure(tx).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     wanted = scripts.get_current_head()
     assert wanted is not None, "there is at least one migration"
@@ -74,6 +76,7 @@ def upgrade(database: Database) -> SchemaState:
     if before.newer:
         require_fitting(database)
     if not before.fits:
+        database.make_file()
         with database.write() as tx:
             if not database.is_sqlite:
                 tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from chatbotctl.core.records import Author, OutboundPart, SentMessage, Turn
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
-from chatbotctl.core.storage.schema import outbound_messages, turns
+from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
 
 
 def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
@@ -72,12 +72,14 @@ def not_sent(tx: Connection, part: OutboundPart, state: str, code: str) -> None:
     )
 
 
-def replies_to(tx: Connection, conversation_id: int, seq: int) -> list[OutboundPart]:
-    """What was answered to the message with this seq."""
+def replies_to(tx: Connection, message_sid: str) -> list[OutboundPart]:
+    """What was answered to the message with this sid, in order; the parts that have not left included."""
+    i = inbound_messages.c
     query = (
         select(outbound_messages)
         .join(turns, turns.c.id == outbound_messages.c.turn_id)
-        .where(turns.c.conversation_id == conversation_id, turns.c.first_seq <= seq, turns.c.upto_seq >= seq)
+        .join(inbound_messages, i.conversation_id == turns.c.conversation_id)
+        .where(i.sid == message_sid, turns.c.first_seq <= i.seq, turns.c.upto_seq >= i.seq)
         .order_by(outbound_messages.c.part)
     )
     return [_record(row) for row in tx.execute(query)]

@@ -1,0 +1,84 @@
+"""`chatbotctl serve`: the webhook server, the worker and the Slack poster in one process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatbotctl.commands import output
+from chatbotctl.commands.session import Session, session_of
+
+if TYPE_CHECKING:
+    from chatbotctl.core.config import Loaded
+
+
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: server.host]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port.  [default: server.port]")] = None,
+    threads: Annotated[int | None, typer.Option(min=2, max=512, help="Threads.  [default: server.threads]")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Set up what is missing, with a demo business.")] = False,
+) -> None:
+    """Take in WhatsApp messages from Twilio, have them answered, and mirror them to Slack.
+
+    Example: chatbotctl serve --port 8080
+    """
+    from chatbotctl.core import log
+    from chatbotctl.server import run
+
+    session = session_of(ctx)
+    if demo:
+        _set_up_demo(session)
+    flags = {("server", "host"): host, ("server", "port"): port, ("server", "threads"): threads}
+    loaded = session.loaded(flags)
+    # Without a Twilio account replies are printed: that is an install which is being tried out.
+    with session.core(flags, console=_show, print_unsent=True) as core:
+        settings = loaded.settings.log
+        log.configure(level="debug" if session.verbose else settings.level, format=settings.format)
+        run.serve(
+            core,
+            host=loaded.settings.server.host,
+            port=loaded.settings.server.port,
+            on_ready=lambda url: _greet(url, loaded, demo=demo),
+        )
+
+
+def _show(text: str) -> None:
+    output.line(output.safe_text(text))
+
+
+def _set_up_demo(session: Session) -> None:
+    from chatbotctl.core import config, secret_key
+    from chatbotctl.core.storage import migrate
+    from chatbotctl.core.upkeep.demo import add_demo
+
+    secret_key.make(config.home_folder())
+    with session.core(any_schema=True) as core:
+        migrate.upgrade(core.database)
+        add_demo(core.database)
+
+
+def _greet(url: str, loaded: Loaded, *, demo: bool) -> None:
+    twilio = loaded.settings.twilio
+    output.note(f"Serving on {url} (webhook: {url}/whatsapp). Stop with Ctrl-C.")
+    if not twilio.account_sid or twilio.auth_token is None:
+        output.note("No Twilio account is set up: replies are printed here instead of sent.", style="yellow")
+    if demo:
+        _say_what_to_try(url)
+
+
+def _say_what_to_try(url: str) -> None:
+    from chatbotctl.core.upkeep.demo import ADDRESS, NAME
+
+    command = "chatbotctl" if shutil.which("chatbotctl") else os.path.relpath(sys.argv[0])
+    output.note(
+        f"The demo business {NAME} answers on {ADDRESS.removeprefix('whatsapp:')}. Try, in a second terminal:\n"
+        f'  {command} simulate --from +15557654321 --body "Do you deliver?"\n'
+        f"  curl {url}/whatsapp --data-urlencode From=whatsapp:+15557654321 \\\n"
+        f"    --data-urlencode To={ADDRESS} --data-urlencode Body='When do you open?'\n"
+        f"  {command} thread show --from +15557654321"
+    )

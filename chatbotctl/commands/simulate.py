@@ -1,0 +1,173 @@
+"""`chatbotctl simulate`: a made-up customer message through the real path; nothing of it reaches a customer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatbotctl.commands import output
+from chatbotctl.commands.session import session_of
+
+if TYPE_CHECKING:
+    from chatbotctl.core.errors import ChatbotError
+    from chatbotctl.core.records import InboundMessage, Outcome
+    from chatbotctl.core.wiring import Core
+
+#: Seconds that Slack is given to take the posts of one simulated message.
+SLACK_SECONDS = 30.0
+#: Seconds beyond the assistant's own deadline that another process's turn in the conversation is waited for.
+GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of the simulated message."""
+
+    #: The outcome's name, or the code of the error that refused the message.
+    outcome: str
+    replies: list[str]
+    thread_id: str | None
+    message_sid: str
+    #: The HTTP status that Twilio would have seen.
+    status: int
+    #: Why it was not answered.
+    failure: ChatbotError | None
+
+
+def simulate(
+    ctx: typer.Context,
+    sender: Annotated[str, typer.Option("--from", metavar="NUMBER", help="The customer's number.")],
+    body: Annotated[str, typer.Option("--body", help="What the customer writes.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="NUMBER", help="The business's number; may be left out when there is only one."),
+    ] = None,
+    sid: Annotated[str | None, typer.Option("--sid", help="The MessageSid; a new one unless given.")] = None,
+    profile_name: Annotated[str | None, typer.Option("--profile-name", help="The customer's WhatsApp name.")] = None,
+    slack: Annotated[bool, typer.Option("--slack", help="Mirror it to Slack, marked as simulated.")] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Post a signed webhook to a running server instead of answering here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Send a made-up message through the real path. Replies are printed here and reach no customer.
+
+    Example: chatbotctl simulate --from +15557654321 --body "Do you deliver?"
+    """
+    from chatbotctl.core.addresses import normalise
+    from chatbotctl.core.records import InboundMessage
+
+    with session_of(ctx).core() as core:
+        message = InboundMessage(
+            sid=sid or f"SM{uuid.uuid4().hex}",
+            sender=normalise(sender),
+            receiver=normalise(to) if to is not None else _only_address(core),
+            body=body,
+            kind="text" if body.strip() else "empty",
+            profile_name=profile_name,
+            simulated=True,
+            mirrored=slack,
+        )
+        started = time.perf_counter()
+        result = _post(core, message, url) if url else _run_here(core, message, slack=slack)
+        elapsed_ms = round((time.perf_counter() - started) * 1000)
+    _print(result, elapsed_ms, as_json=as_json)
+    if result.failure is not None:
+        raise result.failure
+
+
+def _only_address(core: Core) -> str:
+    """The number of the one business that there is. Raises RefusedError or BusinessNotFound."""
+    from chatbotctl.core.errors import BusinessNotFound, RefusedError
+    from chatbotctl.core.storage import businesses
+
+    with core.database.read() as tx:
+        known = businesses.listed(tx)
+    if not known:
+        raise BusinessNotFound("There is no business yet.", hint="Add one with `chatbotctl business add`.")
+    if len(known) > 1:
+        raise RefusedError(
+            f"There are {len(known)} businesses: say which one the message is for.",
+            hint=f"--to {known[0].whatsapp_address} ({known[0].name}), or another of `chatbotctl business list`.",
+        )
+    return known[0].whatsapp_address
+
+
+def _print(result: _Result, elapsed_ms: int, *, as_json: bool) -> None:
+    if as_json:
+        output.json_document(
+            {
+                "outcome": result.outcome,
+                "replies": result.replies,
+                "thread_id": result.thread_id,
+                "message_sid": result.message_sid,
+                "status": result.status,
+                "elapsed_ms": elapsed_ms,
+            }
+        )
+        return
+    for reply in result.replies:
+        output.line(output.safe_text(reply))
+    if result.outcome == "held":
+        output.note("An operator holds this thread: the assistant stays quiet.", style="yellow")
+    elif result.outcome == "queued":
+        output.note("Stored; the answer is still being worked on.", style="yellow")
+    output.note(f"{result.outcome} · HTTP {result.status} · {elapsed_ms} ms · {result.message_sid}", style="dim")
+
+
+def _run_here(core: Core, message: InboundMessage, *, slack: bool) -> _Result:
+    """Run the path in this process."""
+    from chatbotctl.core.errors import ChatbotError
+    from chatbotctl.core.flow.simulate import simulate as run
+    from chatbotctl.core.flow.slack_poster import post_all
+    from chatbotctl.server import answers
+
+    wait_seconds = core.settings.openai.turn_deadline_seconds + GRACE_SECONDS
+    try:
+        outcome = run(core.services, message, wait_seconds=wait_seconds)
+    except ChatbotError as error:
+        return _Result(error.code, [], None, message.sid, answers.for_error(error).status, error)
+    if slack and not post_all(core.services, conversation_id=outcome.conversation_id, seconds=SLACK_SECONDS):
+        output.note("Slack has not taken everything yet: a running server posts the rest.", style="yellow")
+    return _result(core, outcome, answers.for_outcome(outcome).status)
+
+
+def _result(core: Core, outcome: Outcome, status: int) -> _Result:
+    """The result with what the database knows of it."""
+    from chatbotctl.core.errors import AssistantError
+    from chatbotctl.core.records import Result
+    from chatbotctl.core.storage import conversations, outbox
+
+    with core.database.read() as tx:
+        parts = outbox.replies_to(tx, outcome.message_sid)
+        thread = conversations.get(tx, outcome.conversation_id)
+    replies = [part.body for part in parts if part.state == "sent"]
+    failure = AssistantError(outcome.message) if outcome.result is Result.FAILED else None
+    return _Result(outcome.result.value, replies, thread.ai_thread, outcome.message_sid, status, failure)
+
+
+def _post(core: Core, message: InboundMessage, url: str) -> _Result:
+    """Post the message to a running server as Twilio would, marked as simulated."""
+    from chatbotctl.core.errors import ChatbotError, OutsideError
+    from chatbotctl.core.storage import turns
+    from chatbotctl.core.upkeep.post_webhook import post_webhook
+
+    answer = post_webhook(
+        message,
+        server_url=url,
+        public_url=core.settings.server.public_url,
+        signature=core.signature_check(message.receiver),
+    )
+    with core.database.read() as tx:
+        outcome = turns.outcome(tx, message.sid)
+    if outcome is not None:
+        return _result(core, outcome, answer.status)
+    failure = None
+    if answer.status != 200:
+        failure = OutsideError(f"The server answered {answer.status}: {answer.error}")
+    name = "queued" if answer.queued else "replied" if answer.status == 200 else answer.code or ChatbotError.code
+    return _Result(name, [], None, message.sid, answer.status, failure)

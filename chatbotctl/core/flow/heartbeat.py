@@ -1,0 +1,46 @@
+"""Keeps one worker's leases alive for as long as its process works on them."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from chatbotctl.core.errors import StorageUnavailable
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.log import event
+from chatbotctl.core.storage import turns
+
+
+class Heartbeat:
+    """Renews all leases of `owner` at a third of their length, between `start` and `stop` (or in a `with` block)."""
+
+    def __init__(self, services: Services, owner: str) -> None:
+        self._database = services.database
+        self._lease_seconds = services.settings.worker.lease_seconds
+        self._owner = owner
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing; leases that are left run out by themselves."""
+        self._stopped.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease_seconds / 3):
+            try:
+                with self._database.write() as tx:
+                    turns.renew(tx, self._owner, self._lease_seconds)
+            except StorageUnavailable as error:
+                event("storage_unavailable", level="error", reason=error.message)

@@ -1,0 +1,45 @@
+"""A message that an operator makes up, through the very same path, in this process and without any server.
+
+Whatever happens, only simulated messages are answered here: a real customer's message that waits in the same
+conversation is left to the server.
+"""
+
+from __future__ import annotations
+
+import time
+
+from chatbotctl.core.flow.accept import Accepted, accept
+from chatbotctl.core.flow.await_outcome import await_outcome
+from chatbotctl.core.flow.heartbeat import Heartbeat
+from chatbotctl.core.flow.services import Services
+from chatbotctl.core.flow.worker import work_once, worker_name
+from chatbotctl.core.records import InboundMessage, Outcome, Result
+
+#: Seconds between attempts while somebody else (a server on the same database) has the conversation.
+LOOK_SECONDS = 0.2
+
+
+def simulate(services: Services, message: InboundMessage, *, wait_seconds: float) -> Outcome:
+    """Take a simulated message in, run its turn, and return what became of it.
+
+    `queued` after `wait_seconds` means that somebody else's turn in the conversation is not finished.
+    Raises what `accept` raises, and AssistantNotUsable.
+    """
+    assert message.simulated, "a real message is the server's"
+    accepted = accept(services, message)
+    outcome = _run(services, accepted, wait_seconds)
+    if accepted.problem is not None:
+        raise accepted.problem
+    return outcome
+
+
+def _run(services: Services, accepted: Accepted, wait_seconds: float) -> Outcome:
+    owner = worker_name()
+    end = time.monotonic() + wait_seconds
+    with Heartbeat(services, owner):
+        while True:
+            work_once(services, accepted.conversation_id, owner=owner, simulated_only=True)
+            outcome = await_outcome(services, accepted, wait_seconds=0)
+            if outcome.result is not Result.QUEUED or time.monotonic() >= end:
+                return outcome
+            time.sleep(LOOK_SECONDS)
