@@ -22,6 +22,9 @@ from chatbotctl.core.records import (
 from chatbotctl.core.storage import slack_posts
 from chatbotctl.core.storage.inbox import Taken
 
+#: What the titles of simulated messages and of their replies end in: nobody in Slack takes them for a customer's.
+SIMULATED = " · simulated"
+
 
 def owe_customer_line(
     services: Services, tx: Connection, business: Business, message: InboundMessage, taken: Taken
@@ -40,7 +43,7 @@ def owe_customer_line(
         conversation_id=taken.conversation_id,
         lane=slack_posts.lane_of(business, taken.conversation_id, services.default_layout),
         kind="customer",
-        title=f"{who} · simulated" if message.simulated else who,
+        title=who + SIMULATED if message.simulated else who,
         text="\n".join(lines),
         inbound_id=taken.inbound_id,
     )
@@ -81,7 +84,7 @@ def _owe(
         conversation_id=turn.conversation.id,
         lane=slack_posts.lane_of(turn.business, turn.conversation.id, services.default_layout),
         kind=kind,
-        title=title,
+        title=title + SIMULATED if turn.simulated else title,
         text=text,
         translation=translation,
     )

@@ -1,0 +1,217 @@
+"""A whole install for a test: a migrated database, settings given as flags, the vendors' fakes as its outside world.
+
+`install` yields the Core that commands and server work with; `add_business` and `message` make what most tests need.
+`work` runs turns in the test's own thread; `running` does it as `serve` does, on threads of a Worker and a SlackPoster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2.sql
+
+from chatbotctl.core import config
+from chatbotctl.core.config import Key
+from chatbotctl.core.flow.accept import Accepted, accept
+from chatbotctl.core.flow.slack_poster import SlackPoster, post_all
+from chatbotctl.core.flow.worker import Worker, work_once
+from chatbotctl.core.records import Backend, Business, InboundMessage, Outcome
+from chatbotctl.core.storage import businesses, migrate, turns
+from chatbotctl.core.storage.engine import Database
+from chatbotctl.core.wiring import Core
+from tests import services
+from tests.fakes.google_server import FakeGoogleTranslate
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.slack_server import FakeSlack
+from tests.fakes.twilio_server import ACCOUNT, TOKEN, FakeTwilio
+
+BUSINESS = "whatsapp:+15550001111"
+CUSTOMER = "whatsapp:+15552220000"
+#: Everything quick: no burst window, no pause between posts, one attempt where a test does not ask for more.
+QUICK: dict[Key, object] = {
+    ("worker", "quiet_seconds"): 0,
+    ("worker", "sweep_seconds"): 0.05,
+    ("worker", "concurrency"): 8,
+    ("openai", "model"): "gpt-test",
+    ("openai", "attempts"): 1,
+    ("twilio", "attempts"): 1,
+    ("slack", "posts_per_second"): 1000,
+}
+
+_serial = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Vendors:
+    """The fakes that an install talks to; None: it is not set up with that vendor."""
+
+    openai: FakeOpenAI | None = None
+    twilio: FakeTwilio | None = None
+    slack: FakeSlack | None = None
+    google: FakeGoogleTranslate | None = None
+
+    def flags(self) -> dict[Key, object]:
+        """The settings that point an install at them."""
+        flags: dict[Key, object] = {}
+        if self.openai is not None:
+            flags |= {("openai", "api_key"): "sk-test", ("openai", "base_url"): self.openai.base_url}
+            flags |= {("openai", "beta_base_url"): self.openai.base_url}
+        if self.twilio is not None:
+            flags |= {("twilio", "account_sid"): ACCOUNT, ("twilio", "auth_token"): TOKEN}
+            flags |= {("twilio", "api_base_url"): self.twilio.url}
+        if self.slack is not None:
+            flags |= {("slack", "bot_token"): "xoxb-test", ("slack", "api_base_url"): self.slack.api_url}
+        if self.google is not None:
+            flags |= {("translate", "enabled"): True, ("translate", "endpoint"): self.google.url}
+        return flags
+
+
+@contextmanager
+def install(
+    vendors: Vendors = Vendors(),  # noqa: B008 - frozen
+    *,
+    flags: Mapping[Key, object] | None = None,
+    database_url: str | None = None,
+    redis_url: str | None = None,
+    console: Callable[[str], None] = lambda _: None,
+    print_unsent: bool = False,
+) -> Iterator[Core]:
+    """A Core on a migrated database; without `database_url` on SQLite in the test's CHATBOTCTL_HOME."""
+    given: dict[Key, object] = {**QUICK, **vendors.flags()}
+    if database_url is not None:
+        given["database", "url"] = database_url
+    if redis_url is not None:
+        given["redis", "url"] = redis_url
+    core = Core(config.load(flags={**given, **(flags or {})}), console=console, print_unsent=print_unsent)
+    try:
+        migrate.upgrade(core.database)
+        yield core
+    finally:
+        core.close()
+
+
+def sqlite_database(folder: Path) -> str:
+    """The URL of a migrated SQLite database of its own: a copy, because migrating each time takes longer."""
+    path = folder / f"store-{next(_serial)}.db"
+    shutil.copyfile(_migrated_sqlite(), path)
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def migrated_template(server_url: str) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database to make copies of."""
+    with services.fresh_database(server_url) as url:
+        database = Database(url)
+        migrate.upgrade(database)
+        database.close()
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@contextmanager
+def postgres_copy(server_url: str, template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database of its own."""
+    name = f"{template}_{next(_serial)}"
+    names = {"copy": psycopg2.sql.Identifier(name), "template": psycopg2.sql.Identifier(template)}
+    with services.administrator(server_url) as cursor:
+        cursor.execute(psycopg2.sql.SQL("CREATE DATABASE {copy} TEMPLATE {template}").format(**names))
+    try:
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    finally:
+        with services.administrator(server_url) as cursor:
+            cursor.execute(psycopg2.sql.SQL("DROP DATABASE {copy} WITH (FORCE)").format(**names))
+
+
+def add_business(
+    where: Core | Database,
+    name: str = "bakery",
+    number: str = BUSINESS,
+    *,
+    slack_users: Sequence[str] = (),
+    **values: Any,
+) -> Business:
+    """A business, answered by `openai` unless `backend` says otherwise; `values` as in the record."""
+    database = where.database if isinstance(where, Core) else where
+    with database.write() as tx:
+        added = businesses.add(
+            tx, name=name, whatsapp_address=number, values={"backend": Backend.OPENAI.value, **values}
+        )
+        businesses.set_slack_users(tx, added, slack_users)
+        return businesses.get(tx, added.id)
+
+
+def message(
+    body: str = "Do you have bread?",
+    *,
+    sid: str | None = None,
+    sender: str = CUSTOMER,
+    receiver: str = BUSINESS,
+    **fields: Any,
+) -> InboundMessage:
+    """A customer's message, with a MessageSid of its own unless one is given."""
+    return InboundMessage(
+        sid=sid or f"SM{next(_serial):032x}", sender=sender, receiver=receiver, body=body, **fields
+    )
+
+
+def take_in(core: Core, body: str = "Do you have bread?", **fields: Any) -> Accepted:
+    """Accept a message and do nothing more about it."""
+    return accept(core.services, message(body, **fields))
+
+
+def work(core: Core, conversation_id: int, *, owner: str = "test") -> float | None:
+    """Run the conversation's turns for as long as one is due at once; returns when the next one is."""
+    while (wait := work_once(core.services, conversation_id, owner=owner)) == 0.0:
+        pass
+    return wait
+
+
+def answer(core: Core, body: str = "Do you have bread?", **fields: Any) -> Outcome:
+    """Take a message in, run its turn, and say what became of it."""
+    accepted = take_in(core, body, **fields)
+    work(core, accepted.conversation_id)
+    return outcome(core, accepted)
+
+
+def outcome(core: Core, accepted: Accepted) -> Outcome:
+    """How a message stands."""
+    with core.database.read() as tx:
+        found = turns.outcome(tx, accepted.sid)
+    assert found is not None
+    return found
+
+
+def post_to_slack(core: Core, conversation_id: int) -> None:
+    """Post all that Slack is owed of a conversation."""
+    assert post_all(core.services, conversation_id=conversation_id, seconds=20), "Slack took too long"
+
+
+@contextmanager
+def running(core: Core) -> Iterator[Worker]:
+    """A worker and a Slack poster at work, as `serve` has them."""
+    worker, poster = Worker(core.services), SlackPoster(core.services)
+    worker.start()
+    poster.start()
+    try:
+        yield worker
+    finally:
+        worker.drain(20)
+        poster.drain(20)
+
+
+@lru_cache
+def _migrated_sqlite() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="chatbotctl-sqlite-"))
+    database = Database(f"sqlite:///{folder / 'template.db'}")
+    migrate.upgrade(database)
+    # Closing the last connection writes the log back into the file: the copy is whole.
+    database.close()
+    return folder / "template.db"
