@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests import services
 
@@ -30,13 +31,19 @@ _NAMES = {
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine reaches a test: a home and a working folder of its own, and no known variable set."""
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of the machine reaches a test: a home and a working folder of its own, and no known variable set.
+
+    And none of a test before it: commands set up the log of their process.
+    """
+    structlog.reset_defaults()
     for name in list(os.environ):
         if name.upper().startswith(_PREFIXES) or name.upper() in _NAMES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CHATBOTCTL_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,17 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-
-import psycopg2.sql
 
 from chatbotctl.core import config
 from chatbotctl.core.config import Key
@@ -77,7 +76,7 @@ class Vendors:
 
 @contextmanager
 def install(
-    vendors: Vendors = Vendors(),  # noqa: B008 - frozen
+    vendors: Vendors = Vendors(),
     *,
     flags: Mapping[Key, object] | None = None,
     database_url: str | None = None,
@@ -106,28 +105,17 @@ def sqlite_database(folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@contextmanager
-def migrated_template(server_url: str) -> Iterator[str]:
-    """The name of a migrated PostgreSQL database to make copies of."""
-    with services.fresh_database(server_url) as url:
-        database = Database(url)
-        migrate.upgrade(database)
-        database.close()
-        yield urlsplit(url).path.removeprefix("/")
+def migrate_database(url: str) -> None:
+    """Bring an empty database's schema up to date."""
+    database = Database(url)
+    migrate.upgrade(database)
+    database.close()
 
 
-@contextmanager
-def postgres_copy(server_url: str, template: str) -> Iterator[str]:
-    """The URL of a migrated PostgreSQL database of its own."""
-    name = f"{template}_{next(_serial)}"
-    names = {"copy": psycopg2.sql.Identifier(name), "template": psycopg2.sql.Identifier(template)}
-    with services.administrator(server_url) as cursor:
-        cursor.execute(psycopg2.sql.SQL("CREATE DATABASE {copy} TEMPLATE {template}").format(**names))
-    try:
-        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    finally:
-        with services.administrator(server_url) as cursor:
-            cursor.execute(psycopg2.sql.SQL("DROP DATABASE {copy} WITH (FORCE)").format(**names))
+def empty_postgres(url: str) -> None:
+    """Take every row out of a migrated PostgreSQL database, and begin numbering anew."""
+    with services.administrator(url) as cursor:
+        cursor.execute("TRUNCATE businesses, clients RESTART IDENTITY CASCADE")
 
 
 def add_business(
@@ -157,9 +145,7 @@ def message(
     **fields: Any,
 ) -> InboundMessage:
     """A customer's message, with a MessageSid of its own unless one is given."""
-    return InboundMessage(
-        sid=sid or f"SM{next(_serial):032x}", sender=sender, receiver=receiver, body=body, **fields
-    )
+    return InboundMessage(sid=sid or f"SM{next(_serial):032x}", sender=sender, receiver=receiver, body=body, **fields)
 
 
 def take_in(core: Core, body: str = "Do you have bread?", **fields: Any) -> Accepted:
@@ -195,11 +181,12 @@ def post_to_slack(core: Core, conversation_id: int) -> None:
 
 
 @contextmanager
-def running(core: Core) -> Iterator[Worker]:
-    """A worker and a Slack poster at work, as `serve` has them."""
+def running(core: Core, *, slack: bool = False) -> Iterator[Worker]:
+    """A worker, and with `slack` a poster too, at work as `serve` has them."""
     worker, poster = Worker(core.services), SlackPoster(core.services)
     worker.start()
-    poster.start()
+    if slack:
+        poster.start()
     try:
         yield worker
     finally:
@@ -207,11 +194,18 @@ def running(core: Core) -> Iterator[Worker]:
         poster.drain(20)
 
 
+def eventually(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+    """Wait until `condition` holds; `seconds` only bounds how long a broken test hangs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.01)
+
+
 @lru_cache
 def _migrated_sqlite() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="chatbotctl-sqlite-"))
-    database = Database(f"sqlite:///{folder / 'template.db'}")
-    migrate.upgrade(database)
-    # Closing the last connection writes the log back into the file: the copy is whole.
-    database.close()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # Closing its last connection writes the log back into the file: a copy is whole.
+    migrate_database(f"sqlite:///{folder / 'template.db'}")
     return folder / "template.db"

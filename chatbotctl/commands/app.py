@@ -7,6 +7,7 @@ or Redis: the commands do, once they run.
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,16 @@ import typer
 
 from chatbotctl import __version__
 from chatbotctl.commands import output
+from chatbotctl.commands.business import business_app
+from chatbotctl.commands.cache import cache_app
+from chatbotctl.commands.config import config_app
+from chatbotctl.commands.database import database_app
 from chatbotctl.commands.init import init
 from chatbotctl.commands.serve import serve
 from chatbotctl.commands.session import Session
 from chatbotctl.commands.simulate import simulate
+from chatbotctl.commands.slack import slack_app
+from chatbotctl.commands.thread import thread_app
 from chatbotctl.core.errors import ChatbotError
 
 app = typer.Typer(
@@ -56,6 +63,12 @@ def root(
 app.command()(init)
 app.command()(serve)
 app.command()(simulate)
+app.add_typer(business_app, name="business")
+app.add_typer(thread_app, name="thread")
+app.add_typer(cache_app, name="cache")
+app.add_typer(slack_app, name="slack")
+app.add_typer(database_app, name="db")
+app.add_typer(config_app, name="config")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -70,14 +83,14 @@ def main(args: list[str] | None = None) -> int:
         app(args=given, prog_name="chatbotctl")
     except ChatbotError as failure:
         if debug:
-            raise
+            traceback.print_exc()
         output.error(failure)
         return failure.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception as failure:  # the words of an exception may hold a customer's text: only its type is shown
+    except Exception as failure:  # noqa: BLE001 - its words may hold a customer's text: only its type is shown
         if debug:
-            raise
+            traceback.print_exc()
         output.error(
             ChatbotError(f"Unexpected fault: {type(failure).__name__}.", hint="Again with --debug for the traceback.")
         )

@@ -139,20 +139,32 @@ def heading(text: str) -> None:
     _stdout().print(safe_text(text, one_line=True), style="dim")
 
 
-def speech(who: str, at: str, text: str, *, style: str, remark: str = "") -> None:
+def speech(who: str, at: str, text: str, *, style: str, remark: str = "", translation: str | None = None) -> None:
     """Print what somebody said: a line that tells who and when, and the words under it, indented.
 
     Arguments:
-        remark: what is to be said about it (a failure, a translation), shown behind the name.
+        remark: what is to be said about it (a failure, say), shown behind the name.
+        translation: shown below the words.
     """
-    from rich.padding import Padding
     from rich.text import Text
 
     head = Text.assemble((at, "dim"), "  ", (safe_text(who, one_line=True).plain, f"bold {style}"))
     if remark:
         head.append(f"  {safe_text(remark, one_line=True).plain}", "yellow")
     _stdout().print(head)
-    _stdout().print(Padding(safe_text(text), (0, 0, 0, 2)))
+    _indented(safe_text(text))
+    if translation:
+        _indented(Text.assemble(("Translated: ", "dim"), safe_text(translation)))
+
+
+def _indented(text: Text) -> None:
+    """Print `text` two columns from the left, wrapped where a screen bounds it."""
+    from rich.text import Text
+
+    console = _stdout()
+    lines = text.wrap(console, max(console.width - 2, 1)) if sys.stdout.isatty() else text.split("\n")
+    for shown in lines:
+        console.print(Text.assemble("  ", shown) if shown else "", soft_wrap=True)
 
 
 def note(text: str, *, style: str = "") -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def serve(
     ctx: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: server.host]")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port.  [default: server.port]")] = None,
-    threads: Annotated[int | None, typer.Option(min=2, max=512, help="Threads.  [default: server.threads]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="server.host")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port.", show_default="server.port")] = None,
+    threads: Annotated[int | None, typer.Option(min=2, max=512, help="Threads.", show_default="server.threads")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Set up what is missing, with a demo business.")] = False,
 ) -> None:
     """Take in WhatsApp messages from Twilio, have them answered, and mirror them to Slack.

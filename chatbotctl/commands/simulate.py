@@ -11,6 +11,7 @@ import typer
 
 from chatbotctl.commands import output
 from chatbotctl.commands.session import session_of
+from chatbotctl.commands.which_thread import only_business
 
 if TYPE_CHECKING:
     from chatbotctl.core.errors import ChatbotError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SLACK_SECONDS = 30.0
 #: Seconds beyond the assistant's own deadline that another process's turn in the conversation is waited for.
 GRACE_SECONDS = 20.0
+#: Characters that a stored MessageSid may have.
+LONGEST_SID = 64
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def simulate(
         message = InboundMessage(
             sid=sid or f"SM{uuid.uuid4().hex}",
             sender=normalise(sender),
-            receiver=normalise(to) if to is not None else _only_address(core),
+            receiver=normalise(to) if to is not None else only_business(core).whatsapp_address,
             body=body,
             kind="text" if body.strip() else "empty",
             profile_name=profile_name,
@@ -78,23 +81,6 @@ def simulate(
     _print(result, elapsed_ms, as_json=as_json)
     if result.failure is not None:
         raise result.failure
-
-
-def _only_address(core: Core) -> str:
-    """The number of the one business that there is. Raises RefusedError or BusinessNotFound."""
-    from chatbotctl.core.errors import BusinessNotFound, RefusedError
-    from chatbotctl.core.storage import businesses
-
-    with core.database.read() as tx:
-        known = businesses.listed(tx)
-    if not known:
-        raise BusinessNotFound("There is no business yet.", hint="Add one with `chatbotctl business add`.")
-    if len(known) > 1:
-        raise RefusedError(
-            f"There are {len(known)} businesses: say which one the message is for.",
-            hint=f"--to {known[0].whatsapp_address} ({known[0].name}), or another of `chatbotctl business list`.",
-        )
-    return known[0].whatsapp_address
 
 
 def _print(result: _Result, elapsed_ms: int, *, as_json: bool) -> None:
@@ -121,31 +107,56 @@ def _print(result: _Result, elapsed_ms: int, *, as_json: bool) -> None:
 
 def _run_here(core: Core, message: InboundMessage, *, slack: bool) -> _Result:
     """Run the path in this process."""
-    from chatbotctl.core.errors import ChatbotError
+    from chatbotctl.core.errors import AssistantNotUsable, ChatbotError
     from chatbotctl.core.flow.simulate import simulate as run
     from chatbotctl.core.flow.slack_poster import post_all
     from chatbotctl.server import answers
 
     wait_seconds = core.settings.openai.turn_deadline_seconds + GRACE_SECONDS
     try:
+        _require_storable(message)
         outcome = run(core.services, message, wait_seconds=wait_seconds)
     except ChatbotError as error:
-        return _Result(error.code, [], None, message.sid, answers.for_error(error).status, error)
+        # Without an assistant the message is stored all the same, and the customer reads the apology.
+        replies = _replies(core, message.sid) if isinstance(error, AssistantNotUsable) else []
+        return _Result(error.code, replies, None, message.sid, answers.for_error(error).status, error)
     if slack and not post_all(core.services, conversation_id=outcome.conversation_id, seconds=SLACK_SECONDS):
         output.note("Slack has not taken everything yet: a running server posts the rest.", style="yellow")
     return _result(core, outcome, answers.for_outcome(outcome).status)
+
+
+def _require_storable(message: InboundMessage) -> None:
+    """Raise UnreadableMessage for what a webhook would be refused for: a shell hands over any bytes."""
+    from chatbotctl.core.errors import UnreadableMessage
+
+    for name, text in (
+        ("Body", message.body),
+        ("ProfileName", message.profile_name or ""),
+        ("MessageSid", message.sid),
+    ):
+        if any("\ud800" <= char <= "\udfff" or char == "\0" for char in text):
+            raise UnreadableMessage(f"{name} is not valid UTF-8, or has a NUL in it.")
+    if len(message.sid) > LONGEST_SID or not message.sid.isprintable():
+        raise UnreadableMessage(f"MessageSid is not an id of up to {LONGEST_SID} characters.")
+
+
+def _replies(core: Core, sid: str) -> list[str]:
+    """What was printed as the answer to the message with this sid."""
+    from chatbotctl.core.storage import outbox
+
+    with core.database.read() as tx:
+        return [part.body for part in outbox.replies_to(tx, sid) if part.state == "sent"]
 
 
 def _result(core: Core, outcome: Outcome, status: int) -> _Result:
     """The result with what the database knows of it."""
     from chatbotctl.core.errors import AssistantError
     from chatbotctl.core.records import Result
-    from chatbotctl.core.storage import conversations, outbox
+    from chatbotctl.core.storage import conversations
 
     with core.database.read() as tx:
-        parts = outbox.replies_to(tx, outcome.message_sid)
         thread = conversations.get(tx, outcome.conversation_id)
-    replies = [part.body for part in parts if part.state == "sent"]
+    replies = _replies(core, outcome.message_sid)
     failure = AssistantError(outcome.message) if outcome.result is Result.FAILED else None
     return _Result(outcome.result.value, replies, thread.ai_thread, outcome.message_sid, status, failure)
 
@@ -156,6 +167,7 @@ def _post(core: Core, message: InboundMessage, url: str) -> _Result:
     from chatbotctl.core.storage import turns
     from chatbotctl.core.upkeep.post_webhook import post_webhook
 
+    _require_storable(message)
     answer = post_webhook(
         message,
         server_url=url,
@@ -168,6 +180,16 @@ def _post(core: Core, message: InboundMessage, url: str) -> _Result:
         return _result(core, outcome, answer.status)
     failure = None
     if answer.status != 200:
-        failure = OutsideError(f"The server answered {answer.status}: {answer.error}")
+        # The same error, and so the same exit code, as if it had been refused here.
+        kind = _kinds_of(ChatbotError).get(answer.code or "", OutsideError)
+        failure = kind(f"The server answered {answer.status}: {answer.error or 'no reason given.'}")
     name = "queued" if answer.queued else "replied" if answer.status == 200 else answer.code or ChatbotError.code
     return _Result(name, [], None, message.sid, answer.status, failure)
+
+
+def _kinds_of(kind: type[ChatbotError]) -> dict[str, type[ChatbotError]]:
+    """Code -> error class, for a class and all below it."""
+    found = {kind.code: kind}
+    for below in kind.__subclasses__():
+        found |= _kinds_of(below)
+    return found

@@ -125,7 +125,7 @@ class SlackSettings(_Section):
     def _known_fields(cls, value: str) -> str:
         try:
             value.format(thread_id="1", business="b", number="1", customer="c")
-        except (KeyError, IndexError, ValueError) as exc:
+        except (KeyError, IndexError, ValueError, AttributeError) as exc:
             raise ValueError("may use {thread_id}, {business}, {number} and {customer} only") from exc
         return value
 
@@ -172,10 +172,11 @@ class RepliesSettings(_Section):
     text_only: str = "Thanks for your message! For now we can only read text here, so please write to us in words."
 
 
-class Settings(BaseSettings):
-    """Everything that can be set. Frozen; made by `load`."""
+class Settings(_Section):
+    """Everything that can be set. Frozen; made by `load`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
+    No BaseSettings: that one would look into the environment by itself, for names such as LOG and SERVER.
+    """
 
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -191,6 +192,9 @@ class Settings(BaseSettings):
 
 
 Key = tuple[str, str]
+
+#: Settings that are lists: in the environment they are written as JSON.
+_LISTS: frozenset[Key] = frozenset({("server", "trusted_proxies")})
 
 
 @dataclass(frozen=True)
@@ -276,10 +280,22 @@ def _sources(path: Path | None) -> Iterator[tuple[str, Key, object]]:
     """Every value of every source with its origin, lowest priority first."""
     if path is not None:
         yield from _from_file(path)
-    yield from _from_environment(
-        DotEnvSettingsSource(Settings, env_file=".env", env_prefix=PREFIX, env_nested_delimiter="__"), ".env: "
-    )
-    yield from _from_environment(EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__"), "")
+    try:
+        dotenv = _variables(DotEnvSettingsSource(BaseSettings, env_file=".env", env_prefix=PREFIX))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(
+            ".env cannot be read as UTF-8 text.", hint="Check the file's owner, mode and encoding."
+        ) from exc
+    environment = _variables(EnvSettingsSource(BaseSettings, env_prefix=PREFIX))
+    yield from _from_redis_parts(dotenv, dotenv, ".env: ")
+    yield from _from_variables(dotenv, ".env: ")
+    yield from _from_redis_parts(environment, dotenv | environment, "")
+    yield from _from_variables(environment, "")
+
+
+def _variables(source: EnvSettingsSource) -> dict[str, str]:
+    """Environment variables by name in capitals; an empty one counts as not set."""
+    return {name.upper(): value for name, value in source.env_vars.items() if value}
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, Key, object]]:
@@ -304,23 +320,37 @@ def _from_file(path: Path) -> Iterator[tuple[str, Key, object]]:
             yield str(path), (section, key), value
 
 
-def _from_environment(source: EnvSettingsSource, where: str) -> Iterator[tuple[str, Key, object]]:
+def _from_redis_parts(
+    given: Mapping[str, str], known: Mapping[str, str], where: str
+) -> Iterator[tuple[str, Key, object]]:
+    """redis.url from REDIS_HOST and REDIS_PORT, of which one may stand in .env and the other in the environment."""
+    part = next((name for name in ("REDIS_HOST", "REDIS_PORT") if name in given), None)
+    host, port = known.get("REDIS_HOST"), known.get("REDIS_PORT", "6379")
+    if part is None or host is None or "REDIS_URL" in given or f"{PREFIX}REDIS__URL" in given:
+        return
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ConfigurationError(
+            "REDIS_PORT is not a port number.",
+            hint="Set REDIS_URL instead where something else sets REDIS_PORT, as Kubernetes does.",
+        )
+    yield where + part, ("redis", "url"), f"redis://{f'[{host}]' if ':' in host else host}:{port}/0"
+
+
+def _from_variables(variables: Mapping[str, str], where: str) -> Iterator[tuple[str, Key, object]]:
     """The values of the environment or of .env; CHATBOTCTL_ names beat the plain ones."""
-    variables = {name.upper(): value for name, value in source.env_vars.items() if value}
-    host = variables.get("REDIS_HOST")
-    if host and "REDIS_URL" not in variables:
-        port = variables.get("REDIS_PORT", "6379")
-        yield f"{where}REDIS_HOST", ("redis", "url"), f"redis://{host}:{port}/0"
     for name, key in PLAIN_NAMES.items():
         if name in variables:
             yield where + name, key, variables[name]
     for name, value in variables.items():
-        if not name.startswith(PREFIX) or "__" not in name:
+        if not name.startswith(PREFIX):
+            continue
+        if "__" not in name:
+            _no_single_underscore(name, where)
             continue
         section, _, key_name = name.removeprefix(PREFIX).lower().partition("__")
         _known_section(section, where + name)
         parsed: object = value
-        if value.startswith("["):
+        if value.startswith("[") and (section, key_name) in _LISTS:
             try:
                 parsed = json.loads(value)
             except ValueError as exc:
@@ -328,6 +358,13 @@ def _from_environment(source: EnvSettingsSource, where: str) -> Iterator[tuple[s
                     f"{where}{name} is not a valid list.", hint='Write a list as JSON: ["one", "two"].'
                 ) from exc
         yield where + name, (section, key_name), parsed
+
+
+def _no_single_underscore(name: str, where: str) -> None:
+    """Raise ConfigurationError for CHATBOTCTL_OPENAI_MODEL: silently ignored, it would be looked for for hours."""
+    section, _, key = name.removeprefix(PREFIX).partition("_")
+    if key and section.lower() in Settings.model_fields:
+        raise ConfigurationError(f"{where}{name} is not a known setting. Did you mean `{PREFIX}{section}__{key}`?")
 
 
 def _known_section(section: str, where: str) -> None:

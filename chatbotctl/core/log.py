@@ -1,12 +1,14 @@
 """Logs are events: a machine name and ids. Never a message's text, never a full number, never a secret.
 
-`configure` is called once by the process that owns stderr (serve); everything else only calls `event`.
+`configure` is called once by the process that owns stderr (a command); everything else only calls `event`. Where nobody
+called it, events go nowhere: unasked, structlog would write them to stdout, into a command's data.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from concurrent.futures import Future
 from typing import Literal
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -42,4 +44,12 @@ def event(name: str, *, level: Literal["debug", "info", "warning", "error"] = "i
     """Log that `name` happened, with ids and small facts about it."""
     import structlog
 
-    getattr(structlog.get_logger(), level)(name, **ids)
+    if structlog.is_configured():
+        getattr(structlog.get_logger(), level)(name, **ids)
+
+
+def log_fault(done: Future[None]) -> None:
+    """Log what nobody caught in a pool's thread: it would vanish with the Future. Its type alone: words may quote."""
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        event("thread_crashed", level="error", error=type(error).__name__)

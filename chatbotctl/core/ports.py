@@ -101,8 +101,12 @@ class ThreadCache(Protocol):
         """Remove entries by key; returns how many were there."""
         ...
 
-    def scan(self) -> Iterator[tuple[str, CachedThread | None]]:
-        """Every key that looks like ours with its entry; None when what is stored under it is not readable as one."""
+    def scan(self, *, keys_only: bool = False) -> Iterator[tuple[str, CachedThread | None]]:
+        """Every key that looks like ours with its entry; None when what is stored under it is not readable as one.
+
+        Arguments:
+            keys_only: do not read the entries (all None), which is several times as fast.
+        """
         ...
 
 

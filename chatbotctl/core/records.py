@@ -362,8 +362,13 @@ class CachedThread:
 
     @property
     def key(self) -> str:
-        """The cache key, in the mission's format, so that operators can HGETALL it."""
-        return f"{self.sender}_{self.receiver}"
+        """The key that it stands under."""
+        return cache_key(self.sender, self.receiver)
+
+
+def cache_key(sender: str, receiver: str) -> str:
+    """The thread cache's key, in the mission's format, so that operators can HGETALL it."""
+    return f"{sender}_{receiver}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,5 +460,14 @@ class KnowledgeFile:
     #: Bytes.
     size: int
     added_at: float
-    provider_file_id: str | None = None
+    #: The provider's store for this business's files; None: none was made yet.
     provider_store_id: str | None = None
+    #: The copy in that store; None: it was never uploaded.
+    provider_file_id: str | None = None
+    #: Of what was uploaded: an older one than `sha256` after a change.
+    uploaded_sha256: str | None = None
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether the provider has a copy of the content as it is."""
+        return self.provider_file_id is not None and self.uploaded_sha256 == self.sha256

@@ -22,14 +22,22 @@ def key_file(home: Path) -> Path:
 
 
 def make(home: Path) -> bool:
-    """Make the key file unless there is one or the environment holds the key; returns whether it was made."""
+    """Make the key file unless there is one or the environment holds the key; returns whether it was made.
+
+    Raises SecretKeyError when it cannot be written.
+    """
     path = key_file(home)
     if os.environ.get(VARIABLE) or path.exists():
         return False
     from cryptography.fernet import Fernet
 
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise SecretKeyError(
+            f"The key file {path} cannot be written: {exc.strerror}.", hint="Name another place with CHATBOTCTL_HOME."
+        ) from exc
     with os.fdopen(handle, "wb") as file:
         file.write(Fernet.generate_key() + b"\n")
     return True

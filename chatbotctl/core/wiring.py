@@ -14,6 +14,7 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from chatbotctl.core import secret_key
+from chatbotctl.core.adapters import slack_manifest as slack_app
 from chatbotctl.core.adapters.console import ConsoleMessenger
 from chatbotctl.core.adapters.google_translate import GoogleTranslate
 from chatbotctl.core.adapters.knowledge_base import KnowledgeBase
@@ -74,6 +75,7 @@ class Core:
             database=self.database,
             settings=self.settings,
             cache=self._cache(strict=False),
+            cache_is_shared=self.settings.redis.url is not None,
             wakeup=LocalWakeup(),
             assistant_of=self.assistant_of,
             messenger_of=self.messenger_of,
@@ -162,6 +164,11 @@ class Core:
         """Where the business's files are searched by its `openai` assistant. Raises SecretKeyError."""
         key, base_url = self._openai(business)
         return OpenAIVectorStores(api_key=key, base_url=base_url)
+
+    def cache_latency(self) -> float | None:
+        """Milliseconds that Redis takes to answer, asked now; None when it does not, or when there is none."""
+        cache = self.services.cache
+        return cache.ping() if isinstance(cache, RedisCache) else None
 
     def strict_cache(self) -> ThreadCache:
         """The thread cache for upkeep: an unreachable Redis is an error (OutsideError), not an empty cache.
@@ -253,3 +260,8 @@ class Core:
             if client is None:
                 client = self._clients[key] = make()
         return client  # type: ignore[return-value]
+
+
+def slack_manifest(settings: Settings) -> dict[str, object]:
+    """The manifest that makes this install's Slack app, as JSON-ready data."""
+    return slack_app.manifest(public_url=settings.server.public_url)

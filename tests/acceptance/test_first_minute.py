@@ -9,17 +9,18 @@ import subprocess
 
 import requests
 
-from tests.acceptance.install import ANA, SHOP, Install
+from tests.acceptance.install import ANA, SHOP, Install, wait_for
 
 
 def test_the_demo_answers_a_simulation_and_a_curl_and_shows_the_thread(empty_install: Install) -> None:
     server = empty_install.serve("--demo")
+    wait_for("the whole greeting", lambda: "thread show" in server.log)
     assert "No Twilio account is set up: replies are printed here instead of sent." in server.log
 
     simulated = empty_install.ok("simulate", "--from", "+15557654321", "--body", "Do you deliver?")
     assert "within 5 km of the bakery" in simulated.out
 
-    curl = re.search(r"curl (.*(?:\\\n.*)*)", server.log)
+    curl = re.search(r"curl (?:.*\\\n)*.*", server.log)
     assert curl is not None
     words = [word for word in shlex.split(curl[0].replace("\\\n", " ")) if word.strip()]
     done = subprocess.run([*words, "-sS"], capture_output=True, text=True, check=True)

@@ -60,7 +60,7 @@ def test_a_second_message_goes_on_with_the_same_conversation(install: Install, v
         [text for _, text in conversation.said]
         for conversation in (*vendors.openai.conversations.values(), *vendors.openai.threads.threads.values())
     ]
-    asked = [[text for _, text in asked.said] for asked in vendors.openai.asked]
+    asked = [[*(text for _, text in asked.history), asked.text] for asked in vendors.openai.asked]
     everything = ["I am Ana.", "You said: I am Ana.", "Who am I?"]
     assert any(said[:3] == everything for said in [*known, *asked])
 

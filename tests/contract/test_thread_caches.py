@@ -99,6 +99,12 @@ def test_a_stream_longer_than_a_batch_is_written_and_scanned_whole(cache: Thread
     assert dict(cache.scan()) == {entry(n).key: entry(n, f"conv_{n}") for n in range(count)}
 
 
+def test_scan_of_the_keys_alone_names_all_of_them_without_their_entries(cache: ThreadCache) -> None:
+    count = 2 * redis_cache.BATCH + 1
+    cache.put(entries=(entry(n) for n in range(count)))
+    assert dict(cache.scan(keys_only=True)) == {entry(n).key: None for n in range(count)}
+
+
 def test_removed_keys_are_gone_and_only_those_that_were_there_count(cache: ThreadCache) -> None:
     cache.put(entries=[entry(n) for n in range(5)])
     assert cache.remove(keys=[entry(1).key, entry(3).key, entry(99).key]) == 2

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cachetools import LRUCache
 
-from chatbotctl.core.records import CachedThread
+from chatbotctl.core.records import CachedThread, cache_key
 
 #: Entries. About 45 MB when full: an entry with its key and its three texts takes some 450 bytes.
 MAX_ENTRIES = 100_000
@@ -25,9 +25,8 @@ class MemoryCache:
 
     def get(self, *, sender: str, receiver: str) -> CachedThread | None:
         """The entry, or None when there is none."""
-        key = CachedThread(sender=sender, receiver=receiver, thread_id="").key
         with self._lock:
-            found: CachedThread | None = self._entries.get(key)
+            found: CachedThread | None = self._entries.get(cache_key(sender, receiver))
         return found
 
     def put(self, *, entries: Iterable[CachedThread]) -> int:
@@ -44,8 +43,9 @@ class MemoryCache:
         with self._lock:
             return sum(self._entries.pop(key, None) is not None for key in keys)
 
-    def scan(self) -> Iterator[tuple[str, CachedThread | None]]:
-        """Every key with its entry, as they stood when the scan began."""
+    def scan(self, *, keys_only: bool = False) -> Iterator[tuple[str, CachedThread | None]]:
+        """Every key with its entry (with `keys_only`, None), as they stood when the scan began."""
         with self._lock:
             snapshot = list(self._entries.items())
-        yield from snapshot
+        for key, entry in snapshot:
+            yield key, None if keys_only else entry

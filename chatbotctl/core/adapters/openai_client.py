@@ -33,7 +33,7 @@ NO_KEY = "no-key"
 #: Seconds to reach the server at all: a dead host should not use up the time that the model needs to think.
 CONNECT_SECONDS = 5.0
 
-_KEY_HINT = "Set a key with `chatbotctl business credentials set`, or OPENAI_API_KEY for all businesses."
+_KEY_HINT = "Set a key with `chatbotctl business credentials set NAME openai`, or OPENAI_API_KEY for all businesses."
 _CODE = re.compile(r"[a-zA-Z][a-zA-Z_]{1,59}")
 #: In the code or type of a 429 that waiting does not mend.
 _SPENT = ("quota", "billing", "spend", "credit")
@@ -81,7 +81,7 @@ class LazyClient:
         if self._base_url is not None and not _is_http(self._base_url):
             raise AssistantNotUsable(
                 "The AI provider's base URL is not an http or https address.",
-                hint="Give it as https://host/v1, with `business update --base-url` or openai.base_url.",
+                hint="Like https://host/v1: `chatbotctl business update NAME --base-url URL`, or openai.base_url.",
             )
         return key
 

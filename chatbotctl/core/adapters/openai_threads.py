@@ -90,14 +90,15 @@ class OpenAIThreads:
         if not self._has_server:
             raise AssistantNotUsable(
                 "There is no server for threads: OpenAI's own was shut on 2026-08-26.",
-                hint="Set openai.beta_base_url, or move the business: `chatbotctl business update --backend openai`.",
+                hint="Set openai.beta_base_url, or move on: `chatbotctl business update NAME --backend openai`.",
             )
 
 
 def _require_assistant_id(business: Business) -> str:
     if not business.assistant_id:
         raise AssistantNotUsable(
-            "This business names no assistant.", hint="Name one with `chatbotctl business update --assistant-id`."
+            "This business names no assistant.",
+            hint="Name one with `chatbotctl business update NAME --assistant-id ID`.",
         )
     return business.assistant_id
 

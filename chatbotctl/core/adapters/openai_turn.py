@@ -35,7 +35,7 @@ def require_model(business: Business, default_model: str | None) -> str:
     if not model:
         raise AssistantNotUsable(
             "This business has no model to ask.",
-            hint="Name one with `chatbotctl business update --model`, or openai.model for all businesses.",
+            hint="Name one with `chatbotctl business update NAME --model MODEL`, or openai.model for all businesses.",
         )
     return model
 

@@ -59,7 +59,7 @@ class OpenAIVectorStores:
             )
         try:
             self._index(client, store_id, file_id)
-        except AssistantError:
+        except (AssistantError, KeyboardInterrupt):  # somebody who tires of waiting presses Ctrl-C here
             with suppress(AssistantError):
                 self.remove(store_id=store_id, file_id=file_id)
             raise

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from chatbotctl.core.adapters.breaker import Breaker
 from chatbotctl.core.errors import ConfigurationError, OutsideError
 from chatbotctl.core.log import event
-from chatbotctl.core.records import CachedThread
+from chatbotctl.core.records import CachedThread, cache_key
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BATCH = 1000
 #: Seconds that nobody asks an unreachable Redis again.
 PAUSE_SECONDS = 2.0
+#: Seconds that upkeep waits at least: it has time, and should not fail because Redis was saving its data just then.
+PATIENCE_SECONDS = 5.0
 #: Keys that look like ours; `scan` leaves every other key of a shared Redis alone.
 PATTERN = "whatsapp:*_whatsapp:*"
 
@@ -40,7 +42,8 @@ class RedisCache:
         url: `redis://`, `rediss://` or `unix://`, with password and database number if any.
         timeout_seconds: for connecting, and again for each wait on an answer (not for looking up the host's name,
             which is the operating system's: give an address where names resolve slowly).
-        strict: raise OutsideError when Redis does not do what it is asked, and never pause: for upkeep, not messages.
+        strict: raise OutsideError when Redis does not do what it is asked, be patient and never pause: for upkeep, not
+            for messages.
 
     Raises ConfigurationError when `url` is no Redis URL.
     """
@@ -51,7 +54,7 @@ class RedisCache:
                 "redis.url is not a Redis URL.", hint="It starts with redis://, rediss:// or unix://."
             )
         self._url = url
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = max(timeout_seconds, PATIENCE_SECONDS) if strict else timeout_seconds
         self._strict = strict
         self._breaker = Breaker(open_seconds=PAUSE_SECONDS)
         self._lock = threading.Lock()
@@ -59,7 +62,7 @@ class RedisCache:
 
     def get(self, *, sender: str, receiver: str) -> CachedThread | None:
         """The entry, or None when there is none, when it is not readable as one, or when Redis is out of reach."""
-        key = _encoded(CachedThread(sender=sender, receiver=receiver, thread_id="").key)
+        key = _encoded(cache_key(sender, receiver))
         if key is None:
             return None
         entry = self._ask(functools.partial(_read, key), None)
@@ -85,17 +88,19 @@ class RedisCache:
                 removed += self._ask(functools.partial(_unlink, names), 0)
         return removed
 
-    def scan(self) -> Iterator[tuple[str, CachedThread | None]]:
+    def scan(self, *, keys_only: bool = False) -> Iterator[tuple[str, CachedThread | None]]:
         """Every key that looks like ours with its entry; None when what is stored under it is not readable as one.
 
-        Keys of every type, because another type under one of our keys makes each read of it fail. Redis may name a
-        key twice while it resizes its table. Bytes of a key that are not UTF-8 come as lone surrogates, which
-        `remove` takes back. Raises OutsideError when Redis is unreachable, strict or not.
+        With `keys_only` no entry is read: ten times as fast. Keys of every type are named, because another type under
+        one of our keys makes each read of it fail. Redis may name a key twice while it resizes its table. Bytes of a
+        key that are not UTF-8 come as lone surrogates, which `remove` takes back. Raises OutsideError when Redis is
+        unreachable, strict or not.
         """
         cursor = 0
         while True:
             try:
-                cursor, found = _page(self._redis(), cursor)
+                cursor, names = _names(self._redis(), cursor)
+                found = [(_decoded(name), None) for name in names] if keys_only else _entries(self._redis(), names)
             except _redis_errors() as exc:
                 raise _outside_error(exc) from exc
             yield from found
@@ -169,7 +174,14 @@ class RedisCache:
 
 
 def _read(key: bytes, redis: Redis) -> CachedThread | None:
-    return _entry(cast("list[bytes | None]", redis.hmget(key, *_FIELDS)))
+    from redis.exceptions import ResponseError
+
+    try:
+        return _entry(cast("list[bytes | None]", redis.hmget(key, *_FIELDS)))
+    except ResponseError as exc:
+        if not _is_of_another_type(exc):
+            raise
+        return None
 
 
 def _write(batch: list[CachedThread], redis: Redis) -> int:
@@ -181,13 +193,18 @@ def _write(batch: list[CachedThread], redis: Redis) -> int:
         answers = pipe.execute(raise_on_error=False)
     for (key, items), answer in zip(hashes, answers, strict=True):
         if isinstance(answer, Exception):
-            if not str(answer).startswith("WRONGTYPE"):
+            if not _is_of_another_type(answer):
                 raise answer
             with redis.pipeline(transaction=True) as pipe:
                 pipe.unlink(key)
                 pipe.hset(key, items=items)
                 pipe.execute()
     return len(hashes)
+
+
+def _is_of_another_type(error: Exception) -> bool:
+    """Whether Redis refused because what it has under the key is no hash."""
+    return str(error).startswith("WRONGTYPE")
 
 
 def _hash(entry: CachedThread) -> tuple[bytes, list[bytes]] | None:
@@ -203,10 +220,14 @@ def _unlink(names: list[bytes], redis: Redis) -> int:
     return redis.unlink(*names)
 
 
-def _page(redis: Redis, cursor: int) -> tuple[int, list[tuple[str, CachedThread | None]]]:
-    """One page of SCAN with what is stored under its keys, in two round trips."""
+def _names(redis: Redis, cursor: int) -> tuple[int, list[bytes]]:
+    """One page of SCAN: the next cursor and the keys."""
     cursor, found = redis.scan(cursor, match=PATTERN, count=BATCH)
-    names = list(dict.fromkeys(cast("list[bytes]", found)))
+    return cursor, list(dict.fromkeys(cast("list[bytes]", found)))
+
+
+def _entries(redis: Redis, names: list[bytes]) -> list[tuple[str, CachedThread | None]]:
+    """What is stored under these keys, in one round trip."""
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hgetall(name)
@@ -216,10 +237,10 @@ def _page(redis: Redis, cursor: int) -> tuple[int, list[tuple[str, CachedThread 
         # A key that went away since SCAN named it reads as an empty hash.
         if value == {}:
             continue
-        key = name.decode("utf-8", "surrogateescape")
+        key = _decoded(name)
         entry = _entry([value.get(field) for field in _FIELDS]) if isinstance(value, dict) else None
         page.append((key, entry if entry is not None and entry.key == key else None))
-    return cursor, page
+    return page
 
 
 def _entry(values: Sequence[bytes | None]) -> CachedThread | None:
@@ -231,6 +252,11 @@ def _entry(values: Sequence[bytes | None]) -> CachedThread | None:
     if not (sender and receiver and thread_id):
         return None
     return CachedThread(sender=sender, receiver=receiver, thread_id=thread_id)
+
+
+def _decoded(name: bytes) -> str:
+    """A key as text; bytes that are not UTF-8 as lone surrogates."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _encoded(text: str) -> bytes | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chatbotctl.core.errors import BusinessDisabled, OutsideError, ThreadGone
-from chatbotctl.core.flow.find_thread import FoundThread, ask_policy, customer_hash, new_thread, transcript_of
+from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread, transcript_of
+from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Assistant
@@ -11,14 +12,20 @@ from chatbotctl.core.records import Answer, Question, Turn
 from chatbotctl.core.storage import events
 
 
-def check_assistant(services: Services, turn: Turn) -> Assistant:
-    """The assistant that answers for this business. Raises BusinessDisabled or ConfigurationError."""
+def require_enabled(turn: Turn) -> None:
+    """Raise BusinessDisabled when the business was disabled after it took the message in."""
     if turn.business.is_disabled:
         raise BusinessDisabled
+
+
+def check_assistant(services: Services, turn: Turn) -> Assistant:
+    """The assistant that answers for this business. Raises ConfigurationError."""
     return services.assistant_of(turn.business)
 
 
-def ask_assistant(services: Services, turn: Turn, assistant: Assistant, thread: FoundThread, text: str) -> Answer:
+def ask_assistant(
+    services: Services, turn: Turn, assistant: Assistant, policy: RetryPolicy, thread: FoundThread, text: str
+) -> Answer:
     """The assistant's answer to `text`.
 
     A conversation that the provider no longer knows is replaced once, by a new one seeded from our own transcript.
@@ -29,7 +36,7 @@ def ask_assistant(services: Services, turn: Turn, assistant: Assistant, thread: 
     def ask(thread: FoundThread) -> Answer:
         detail = {"backend": turn.business.backend.value, "thread": thread.source}
         _note(services, turn, "asked", detail)
-        return ask_policy(services).run(
+        return policy.run(
             lambda seconds: assistant.ask(
                 question=Question(
                     business=turn.business,
@@ -48,7 +55,7 @@ def ask_assistant(services: Services, turn: Turn, assistant: Assistant, thread: 
         return ask(thread)
     except ThreadGone:
         event("thread_replaced", level="warning", turn=turn.id, conversation=turn.conversation.id)
-        return ask(new_thread(services, turn, assistant))
+        return ask(new_thread(services, turn, assistant, policy))
 
 
 def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:

@@ -14,7 +14,7 @@ LOOK_SECONDS = 1.0
 
 
 def await_outcome(services: Services, accepted: Accepted, *, wait_seconds: float) -> Outcome:
-    """What became of a message, or `queued` when that is not known within `wait_seconds`.
+    """What became of a message, or `queued` when that is not known within `wait_seconds` (or the process ends).
 
     Raises StorageUnavailable when the database cannot be asked (the message is stored all the same).
     """
@@ -24,7 +24,7 @@ def await_outcome(services: Services, accepted: Accepted, *, wait_seconds: float
             turn_ended.clear()
             outcome = _look(services, accepted)
             left = end - time.monotonic()
-            if outcome.result is not Result.QUEUED or left <= 0:
+            if outcome.result is not Result.QUEUED or left <= 0 or services.waiters.stopped:
                 return outcome
             turn_ended.wait(min(left, LOOK_SECONDS))
 

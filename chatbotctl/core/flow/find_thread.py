@@ -1,8 +1,9 @@
 """Step 3: the AI provider's conversation for this customer: the cache, then the database, then a new one.
 
 SQL is the truth: a cache entry that contradicts the database (a reset that could not reach Redis, say) is put right,
-not used. Only where the database never had a thread is the cache believed, so that threads of an earlier install that
-live in Redis alone are taken over.
+not used. Only where the database never had a thread is Redis believed, so that threads of an earlier install that live
+in Redis alone are taken over. The in-process cache knows nothing of the kind: what the database does not know must be
+of a business that was removed, whose number may be another's by now.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class FoundThread:
     source: str
 
 
-def find_thread(services: Services, turn: Turn, assistant: Assistant) -> FoundThread:
+def find_thread(services: Services, turn: Turn, assistant: Assistant, policy: RetryPolicy) -> FoundThread:
     """The thread to ask in; made, and written back to database and cache, when there is none.
 
     Raises AssistantError when the provider cannot make one.
@@ -41,19 +42,19 @@ def find_thread(services: Services, turn: Turn, assistant: Assistant) -> FoundTh
             _cache(services, turn, known)
             return FoundThread(known, "database")
         return FoundThread(known, "cache")
-    if cached is not None and conversation.reset_seq == 0:
+    if cached is not None and services.cache_is_shared and conversation.reset_seq == 0:
         _store(services, turn, cached.thread_id)
         return FoundThread(cached.thread_id, "cache")
-    return new_thread(services, turn, assistant)
+    return new_thread(services, turn, assistant, policy)
 
 
-def new_thread(services: Services, turn: Turn, assistant: Assistant) -> FoundThread:
+def new_thread(services: Services, turn: Turn, assistant: Assistant, policy: RetryPolicy) -> FoundThread:
     """Make a new provider conversation, seeded with what our own transcript knows. Raises AssistantError."""
     with services.database.read() as tx:
         transcript = conversations.transcript(
             tx, turn.conversation, before_seq=turn.messages[0].seq, turns=SEED_LINES // 2
         )
-    ai_thread = ask_policy(services).run(
+    ai_thread = policy.run(
         lambda seconds: assistant.start_thread(
             business=turn.business,
             customer_hash=customer_hash(turn),
@@ -67,7 +68,7 @@ def new_thread(services: Services, turn: Turn, assistant: Assistant) -> FoundThr
 
 
 def ask_policy(services: Services) -> RetryPolicy:
-    """How the AI provider is tried: `openai.attempts` within `openai.turn_deadline_seconds`."""
+    """How the AI provider is tried in one turn: `openai.attempts` a call, within `openai.turn_deadline_seconds`."""
     openai = services.settings.openai
     return RetryPolicy(attempts=openai.attempts, deadline=openai.turn_deadline_seconds)
 
@@ -94,8 +95,9 @@ def transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
 
 def _store(services: Services, turn: Turn, ai_thread: str) -> None:
     with services.database.write() as tx:
-        turns.hold(tx, turn.lease)
-        conversations.set_ai_thread(tx, turn.conversation.id, ai_thread)
+        # A reset came in between: its next message starts anew, not in a thread that knows what was before it.
+        if turns.hold(tx, turn.lease) == turn.epoch:
+            conversations.set_ai_thread(tx, turn.conversation.id, ai_thread)
 
 
 def _cache(services: Services, turn: Turn, ai_thread: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -13,12 +14,17 @@ from chatbotctl.core.storage import turns
 
 
 class Heartbeat:
-    """Renews all leases of `owner` at a third of their length, between `start` and `stop` (or in a `with` block)."""
+    """Renews leases of `owner` at a third of their length, between `start` and `stop` (or in a `with` block).
 
-    def __init__(self, services: Services, owner: str) -> None:
+    Arguments:
+        working_on: the conversations whose turns are running at the moment: only their leases are renewed.
+    """
+
+    def __init__(self, services: Services, owner: str, working_on: Callable[[], Collection[int]]) -> None:
         self._database = services.database
         self._lease_seconds = services.settings.worker.lease_seconds
         self._owner = owner
+        self._working_on = working_on
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -41,6 +47,6 @@ class Heartbeat:
         while not self._stopped.wait(self._lease_seconds / 3):
             try:
                 with self._database.write() as tx:
-                    turns.renew(tx, self._owner, self._lease_seconds)
+                    turns.renew(tx, self._owner, self._lease_seconds, self._working_on())
             except StorageUnavailable as error:
                 event("storage_unavailable", level="error", reason=error.message)

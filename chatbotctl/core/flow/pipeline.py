@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, ConfigurationError
 from chatbotctl.core.flow.accept import Accepted, accept
-from chatbotctl.core.flow.ask_assistant import ask_assistant, check_assistant
+from chatbotctl.core.flow.ask_assistant import ask_assistant, check_assistant, require_enabled
 from chatbotctl.core.flow.await_outcome import await_outcome
-from chatbotctl.core.flow.find_thread import find_thread
+from chatbotctl.core.flow.find_thread import ask_policy, find_thread
 from chatbotctl.core.flow.prepare_reply import prepare_apology, prepare_reply, prepare_text_only
 from chatbotctl.core.flow.send_reply import Delivery, send_reply
 from chatbotctl.core.flow.services import Services
@@ -44,12 +44,14 @@ def run_turn(services: Services, turn: Turn) -> float | None:
 def answer_turn(services: Services, turn: Turn) -> Turn:
     """Find out what the customer is to read, and store it."""
     try:
+        require_enabled(turn)
         if not turn.text:
             return prepare_text_only(services, turn)
         assistant = check_assistant(services, turn)
-        thread = find_thread(services, turn, assistant)
+        policy = ask_policy(services)
+        thread = find_thread(services, turn, assistant, policy)
         question = translate_question(services, turn)
-        answer = ask_assistant(services, turn, assistant, thread, question)
+        answer = ask_assistant(services, turn, assistant, policy, thread, question)
         translation = translate_answer(services, turn, answer)
         return prepare_reply(services, turn, answer, translation)
     except (AssistantError, ConfigurationError, BusinessDisabled) as error:

@@ -5,10 +5,11 @@ From that commit on the assistant is never asked again for this turn, whatever h
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.errors import AssistantError, ChatbotError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.split_reply import split
 from chatbotctl.core.flow.whatsapp_format import to_whatsapp
@@ -20,8 +21,8 @@ from chatbotctl.core.storage import events, outbox, turns
 def prepare_reply(services: Services, turn: Turn, answer: Answer, translation: str | None) -> Turn:
     """Store the assistant's answer, formatted for WhatsApp and split (after translation, so that the limits hold)."""
     parts = split(to_whatsapp(translation or answer.text))
-    if not parts:
-        return prepare_apology(services, turn, ChatbotError("The assistant's answer held nothing to send."))
+    if not any(map(_is_seen, parts)):
+        return prepare_apology(services, turn, AssistantError("The assistant's answer held nothing to send."))
     with services.database.write() as tx:
         turns.hold(tx, turn.lease)
         turns.store_answer(tx, turn, answer, translation)
@@ -45,6 +46,11 @@ def prepare_apology(services: Services, turn: Turn, error: ChatbotError) -> Turn
     line = services.settings.replies.apology if business.apology is None else business.apology
     lines = [line] if line.strip() and not business.is_disabled else []
     return _own_line(services, turn, lines, Failure(code=error.code, message=error.message))
+
+
+def _is_seen(text: str) -> bool:
+    """Whether a person sees anything of `text`: not of a zero-width space, say."""
+    return any(unicodedata.category(char)[0] not in "CZ" for char in text)
 
 
 def _own_line(services: Services, turn: Turn, lines: Sequence[str], failure: Failure | None) -> Turn:

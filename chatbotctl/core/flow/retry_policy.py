@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chatbotctl.core.errors import OutsideError
@@ -17,11 +17,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Attempts with exponential backoff and jitter inside a deadline."""
+    """Attempts with exponential backoff and jitter inside a deadline, which counts from when the policy is made.
+
+    One policy may run several calls one after the other: each has its own attempts, and all share the deadline.
+    """
 
     #: Attempts at most, the first included.
     attempts: int
-    #: Seconds for all attempts and the waits between them.
+    #: Seconds for all attempts of all calls and the waits between them.
     deadline: float
     #: Seconds before the second attempt; doubled each time, with up to as much again at random.
     backoff: float = 0.25
@@ -29,6 +32,8 @@ class RetryPolicy:
     longest_backoff: float = 5.0
     #: Seconds below which a new attempt is not worth starting.
     least_attempt: float = 0.5
+    #: Monotonic time at which the deadline began to count.
+    started: float = field(default_factory=time.monotonic)
 
     def run(self, attempt: Callable[[float], T], *, on_failure: Callable[[OutsideError], None] | None = None) -> T:
         """Call `attempt(seconds_left)` until it succeeds or must not be tried again.
@@ -40,7 +45,7 @@ class RetryPolicy:
         """
         import stamina
 
-        end = time.monotonic() + self.deadline
+        end = self.started + self.deadline
 
         def another(error: Exception) -> bool | float:
             if not isinstance(error, OutsideError):
@@ -58,7 +63,7 @@ class RetryPolicy:
         tries = stamina.retry_context(
             on=another,
             attempts=self.attempts,
-            timeout=self.deadline,
+            timeout=max(self.least_attempt, end - time.monotonic()),
             wait_initial=self.backoff,
             wait_max=self.longest_backoff,
             wait_jitter=self.backoff,

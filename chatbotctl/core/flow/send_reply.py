@@ -59,7 +59,7 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
         # Simulated messages meet no other messenger than the console, whatever the business's settings say.
         messenger = services.console if turn.simulated else services.messenger_of(turn.business)
     except ConfigurationError as error:
-        return _failed(services, turn, part, "failed", Failure(code=error.code, message=error.message))
+        return _failed(services, turn, part, "failed", Failure(code=error.code, message=error.message), error.code)
     with services.database.write() as tx:
         epoch = turns.hold(tx, turn.lease)
         if not outbox.start_sending(tx, part, epoch=epoch):
@@ -68,11 +68,12 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
         _send(services, turn, part, messenger)
     except MessengerError as error:
         failure = Failure(code=error.code, message=error.message)
+        reason = error.reason or error.code
         if error.unknown_outcome:
-            return _failed(services, turn, part, "unknown", failure)
+            return _failed(services, turn, part, "unknown", failure, reason)
         if error.retryable:
-            return _later(services, turn, part, failure)
-        return _failed(services, turn, part, "failed", failure)
+            return _later(services, turn, part, failure, reason)
+        return _failed(services, turn, part, "failed", failure, reason)
     return Delivery(Sending.DONE)
 
 
@@ -100,18 +101,19 @@ def _not_ready(services: Services, part: OutboundPart) -> Delivery:
     return Delivery(Sending.FAILED, failure)
 
 
-def _later(services: Services, turn: Turn, part: OutboundPart, failure: Failure) -> Delivery:
+def _later(services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str) -> Delivery:
     if turn.attempts + 1 >= services.settings.worker.attempts:
-        return _failed(services, turn, part, "failed", failure)
+        return _failed(services, turn, part, "failed", failure, reason)
     with services.database.write() as tx:
-        outbox.not_sent(tx, part, "ready", failure.code)
+        outbox.not_sent(tx, part, "ready", reason)
     return Delivery(Sending.LATER, failure)
 
 
-def _failed(services: Services, turn: Turn, part: OutboundPart, state: str, failure: Failure) -> Delivery:
+def _failed(services: Services, turn: Turn, part: OutboundPart, state: str, failure: Failure, reason: str) -> Delivery:
+    """`reason`: the vendor's own code, which operators look up (63016), beside our code for the kind of failure."""
     with services.database.write() as tx:
-        outbox.not_sent(tx, part, state, failure.code)
-        detail = {"part": part.part, "state": state, "code": failure.code}
+        outbox.not_sent(tx, part, state, reason)
+        detail = {"part": part.part, "state": state, "code": failure.code, "reason": reason[:60]}
         events.record(tx, turn.conversation.id, "send_failed", turn_id=turn.id, detail=detail)
     return Delivery(Sending.FAILED, failure)
 

@@ -22,6 +22,8 @@ class Services:
     database: Database
     settings: Settings
     cache: ThreadCache
+    #: Whether others write to the cache too, so that it may know what the database does not.
+    cache_is_shared: bool
     wakeup: Wakeup
     #: The business's own assistant. Raises AssistantNotUsable, saying what is missing.
     assistant_of: Callable[[Business], Assistant]

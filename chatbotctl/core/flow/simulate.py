@@ -36,7 +36,7 @@ def simulate(services: Services, message: InboundMessage, *, wait_seconds: float
 def _run(services: Services, accepted: Accepted, wait_seconds: float) -> Outcome:
     owner = worker_name()
     end = time.monotonic() + wait_seconds
-    with Heartbeat(services, owner):
+    with Heartbeat(services, owner, lambda: [accepted.conversation_id]):
         while True:
             work_once(services, accepted.conversation_id, owner=owner, simulated_only=True)
             outcome = await_outcome(services, accepted, wait_seconds=0)

@@ -66,10 +66,11 @@ def _channel(
         # The customer's first line is owed before the assistant was asked; a moment later there is a thread.
         raise MirrorError("The AI thread is not there yet.", reason="no_thread_yet", retryable=True, retry_after=0.5)
     name = template.format(
-        thread_id=conversation.ai_thread or conversation.id,
+        thread_id=conversation.ai_thread or str(conversation.id),
         business=business.name,
-        number=business.whatsapp_address.removeprefix("whatsapp:"),
-        customer=conversation.client_address.removeprefix("whatsapp:"),
+        # Without the +, which no channel name takes: it would show as a dash.
+        number=business.whatsapp_address.removeprefix("whatsapp:").removeprefix("+"),
+        customer=conversation.client_address.removeprefix("whatsapp:").removeprefix("+"),
     )
     channel = mirror.open_channel(name=name, topic=_topic(business, conversation), invite=business.slack_user_ids)
     with services.database.write() as tx:
@@ -90,10 +91,12 @@ def _thread(services: Services, mirror: Mirror, business: Business, conversation
     try:
         ts = mirror.post(place=Place(channel=channel), post=head)
     except MirrorError as error:
-        if error.reason == "channel_gone":
-            with services.database.write() as tx:
-                businesses.set_slack_channel(tx, business.id, None)
-        raise
+        if error.reason != "channel_gone":
+            raise
+        with services.database.write() as tx:
+            businesses.set_slack_channel(tx, business.id, None)
+        # The next attempt makes a new channel: what is owed is no dead letter.
+        raise MirrorError(error.message, reason=error.reason, retryable=True) from error
     with services.database.write() as tx:
         conversations.set_place(tx, conversation.id, channel, ts)
     return Place(channel=channel, thread_ts=ts)

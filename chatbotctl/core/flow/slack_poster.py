@@ -14,7 +14,7 @@ from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundErro
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget
 from chatbotctl.core.flow.slack_words import post_of
-from chatbotctl.core.log import event
+from chatbotctl.core.log import event, log_fault
 from chatbotctl.core.records import OwedPost
 from chatbotctl.core.storage import slack_posts
 
@@ -67,7 +67,7 @@ class SlackPoster:
                 self._room.release()
                 self._stopping.wait(IDLE_SECONDS)
             else:
-                self._pool.submit(self._post, post)
+                self._pool.submit(self._post, post).add_done_callback(log_fault)
 
     def _claim(self) -> OwedPost | None:
         if self._stopping.is_set():
@@ -97,10 +97,11 @@ class SlackPoster:
 def post_all(services: Services, *, conversation_id: int, seconds: float) -> bool:
     """Post what one conversation is owed, now, for at most `seconds`; returns whether nothing is left (`simulate`)."""
     end = time.monotonic() + seconds
-    while slack_posts_left(services, conversation_id):
+    while (lane := _next_lane(services, conversation_id)) is not None:
         if time.monotonic() >= end:
             return False
-        post = claim_post(services, frozenset())
+        # Of other conversations only what stands before it in the same lane.
+        post = claim_post(services, frozenset(), lane=lane)
         if post is None:
             time.sleep(0.1)
             continue
@@ -108,19 +109,18 @@ def post_all(services: Services, *, conversation_id: int, seconds: float) -> boo
     return True
 
 
-def slack_posts_left(services: Services, conversation_id: int) -> bool:
-    """Whether Slack is owed anything of a conversation."""
-    with services.database.read() as tx:
-        return slack_posts.owed(tx, conversation_id=conversation_id) > 0
-
-
-def claim_post(services: Services, busy_lanes: frozenset[str]) -> OwedPost | None:
-    """The next post that is due; None when there is none. Raises StorageUnavailable."""
+def claim_post(services: Services, busy_lanes: frozenset[str], lane: str | None = None) -> OwedPost | None:
+    """The next post that is due, in `lane` if one is named; None when there is none. Raises StorageUnavailable."""
     with services.database.read() as tx:
         if not slack_posts.is_any_due(tx, busy_lanes):
             return None
     with services.database.write() as tx:
-        return slack_posts.claim_next(tx, lease_seconds=LEASE_SECONDS, busy_lanes=busy_lanes)
+        return slack_posts.claim_next(tx, lease_seconds=LEASE_SECONDS, busy_lanes=busy_lanes, lane=lane)
+
+
+def _next_lane(services: Services, conversation_id: int) -> str | None:
+    with services.database.read() as tx:
+        return slack_posts.next_lane(tx, conversation_id=conversation_id)
 
 
 def deliver_post(services: Services, owed: OwedPost) -> None:

@@ -21,10 +21,6 @@ def translate_question(services: Services, turn: Turn) -> str:
     if language is None:
         return turn.text
     messages = tuple(translated(services, message, language) for message in turn.messages)
-    spoken = [message.language for message in messages if message.language]
-    if spoken:
-        with services.database.write() as tx:
-            conversations.set_language(tx, turn.conversation.id, spoken[-1])
     in_words = [replace(message, body=message.translation or message.body).words for message in messages]
     return "\n".join(words for words in in_words if words)
 
@@ -46,7 +42,10 @@ def translate_answer(services: Services, turn: Turn, answer: Answer) -> str | No
 
 
 def translated(services: Services, message: StoredMessage, language: str) -> StoredMessage:
-    """The message with its translation into `language`, made at most once and stored; unchanged when that fails."""
+    """The message with its translation into `language`, made at most once and stored; unchanged when that fails.
+
+    The language that it turns out to be in is from then on the customer's: replies are translated by it.
+    """
     if services.translator is None or message.language is not None or not message.body.strip():
         return message
     try:
@@ -58,6 +57,7 @@ def translated(services: Services, message: StoredMessage, language: str) -> Sto
     text = None if same_language(source, language) else translation.text
     with services.database.write() as tx:
         inbox.set_translation(tx, message.id, text, source)
+        conversations.set_language(tx, message.conversation_id, source)
     return replace(message, translation=text, language=source)
 
 

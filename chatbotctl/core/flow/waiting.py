@@ -13,6 +13,8 @@ class Waiters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[int, list[threading.Event]] = {}
+        #: The process is about to end: whoever waits takes what is known.
+        self.stopped = False
 
     @contextmanager
     def waiting_for(self, conversation_id: int) -> Iterator[threading.Event]:
@@ -34,3 +36,11 @@ class Waiters:
         with self._lock:
             for event in self._waiting.get(conversation_id, ()):
                 event.set()
+
+    def stop(self) -> None:
+        """Nobody waits any longer, now or later."""
+        with self._lock:
+            self.stopped = True
+            for events in self._waiting.values():
+                for event in events:
+                    event.set()

@@ -17,7 +17,7 @@ from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle_crashed
-from chatbotctl.core.log import event
+from chatbotctl.core.log import event, log_fault
 from chatbotctl.core.storage import turns
 
 
@@ -68,9 +68,10 @@ class Worker:
         self._lock = threading.Lock()
         #: Conversations that are queued or running here -> whether another wake-up came meanwhile.
         self._busy: dict[int, bool] = {}
-        self._in_flight = 0
+        #: Conversations whose turns are running here.
+        self._running: set[int] = set()
         self._idle = threading.Condition(self._lock)
-        self._heartbeat = Heartbeat(services, self.owner)
+        self._heartbeat = Heartbeat(services, self.owner, self._working_on)
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
     def start(self) -> None:
@@ -88,25 +89,29 @@ class Worker:
                 self._busy[conversation_id] = True
                 return
             self._busy[conversation_id] = False
-        self._pool.submit(self._work, conversation_id)
+            # Under the lock: `drain` takes it before it shuts the pool, which then takes no work any more.
+            self._pool.submit(self._work, conversation_id).add_done_callback(log_fault)
 
     def drain(self, seconds: float) -> bool:
         """Take nothing new and wait for the turns in flight; what is not done by then stays stored.
 
         Returns whether everything in flight was finished. The heartbeat goes on until then.
         """
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
         self._services.wakeup.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._idle:
-            finished = self._idle.wait_for(lambda: self._in_flight == 0, timeout=seconds)
+            finished = self._idle.wait_for(lambda: not self._running, timeout=seconds)
         self._heartbeat.stop()
         return finished
 
     def _work(self, conversation_id: int) -> None:
         delay: float | None = None
         with self._lock:
-            self._in_flight += 1
+            if self._stopping.is_set():
+                return
+            self._running.add(conversation_id)
         try:
             delay = work_once(self._services, conversation_id, owner=self.owner)
         except StorageUnavailable as error:
@@ -116,12 +121,16 @@ class Worker:
         finally:
             with self._idle:
                 again = self._busy.pop(conversation_id)
-                self._in_flight -= 1
+                self._running.discard(conversation_id)
                 self._idle.notify_all()
             if again:
                 delay = 0.0
             if delay is not None and not self._stopping.is_set():
                 self._services.wakeup.wake(conversation_id=conversation_id, delay=delay)
+
+    def _working_on(self) -> list[int]:
+        with self._lock:
+            return list(self._running)
 
     def _sweep(self) -> None:
         with self._lock:

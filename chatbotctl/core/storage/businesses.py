@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, exc, func, insert, select, update
 
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound
-from chatbotctl.core.records import Backend, Business, History, Layout
-from chatbotctl.core.storage.schema import business_clients, businesses, credentials, slack_user_ids
+from chatbotctl.core.records import Backend, Business, CachedThread, History, Layout
+from chatbotctl.core.storage.schema import business_clients, businesses, clients, credentials, slack_user_ids
 
 
 def find_by_address(tx: Connection, address: str) -> Business | None:
@@ -84,13 +84,28 @@ def set_disabled(tx: Connection, business: Business, disabled: bool, reason: str
         )
 
 
+def count_conversations(tx: Connection, business: Business) -> int:
+    """How many conversations a business has."""
+    mine = select(func.count()).select_from(business_clients).where(business_clients.c.business_id == business.id)
+    return tx.scalar(mine) or 0
+
+
+def cache_keys(tx: Connection, business: Business) -> list[str]:
+    """The thread cache's keys of a business's conversations, at the number that it has now."""
+    query = (
+        select(clients.c.address)
+        .join(business_clients, business_clients.c.client_id == clients.c.id)
+        .where(business_clients.c.business_id == business.id)
+    )
+    receiver = business.whatsapp_address
+    return [CachedThread(sender=address, receiver=receiver, thread_id="").key for address in tx.scalars(query)]
+
+
 def remove(tx: Connection, business: Business) -> int:
     """Delete a business with its conversations, credentials and files; returns how many conversations went."""
-    count = tx.scalar(
-        select(func.count()).select_from(business_clients).where(business_clients.c.business_id == business.id)
-    )
+    count = count_conversations(tx, business)
     tx.execute(delete(businesses).where(businesses.c.id == business.id))
-    return count or 0
+    return count
 
 
 def set_slack_users(tx: Connection, business: Business, user_ids: Sequence[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.errors import ConversationNotFound
@@ -13,7 +12,6 @@ from chatbotctl.core.records import (
     NO_TEXT_KINDS,
     Author,
     Business,
-    CachedThread,
     Conversation,
     HeldBy,
     Line,
@@ -43,11 +41,7 @@ def get(tx: Connection, conversation_id: int) -> Conversation:
 
 def find(tx: Connection, business: Business, sender: str) -> Conversation:
     """The conversation of a business with the customer who writes from `sender`. Raises ConversationNotFound."""
-    matches: list[ColumnElement[bool]] = [clients.c.address.in_(candidates(sender))]
-    external = user_id(sender)
-    if external is not None:
-        matches.append(clients.c.external_user_id == external)
-    rows = tx.execute(_select().where(business_clients.c.business_id == business.id, or_(*matches))).all()
+    rows = tx.execute(_select().where(business_clients.c.business_id == business.id, _is_customer(sender))).all()
     if not rows:
         raise ConversationNotFound(
             f"{business.name} has no thread with {sender}.",
@@ -82,6 +76,16 @@ def listed(
 def summary(tx: Connection, conversation_id: int) -> ThreadSummary:
     """One conversation as lists show it."""
     return _summary(tx.execute(_summaries().where(business_clients.c.id == conversation_id)).one())
+
+
+def of_customer(tx: Connection, sender: str) -> list[ThreadSummary]:
+    """The conversations of all businesses with the customer who writes from `sender`, by the business's name."""
+    found: dict[int, ThreadSummary] = {}
+    for row in tx.execute(_summaries().where(_is_customer(sender)).order_by(businesses.c.name, business_clients.c.id)):
+        # Of a business's conversations under variants of the number, the one with this very number is meant.
+        if row.business_id not in found or row.client_address == sender:
+            found[row.business_id] = _summary(row)
+    return list(found.values())
 
 
 def set_ai_thread(tx: Connection, conversation_id: int, ai_thread: str) -> None:
@@ -134,10 +138,11 @@ def transcript(tx: Connection, conversation: Conversation, *, before_seq: int, t
     customers = tx.execute(inbound).all()
     if not customers:
         return ()
-    lines: list[tuple[float, int, Line]] = []
+    #: Time; within one tick of the clock customers' lines first; then as they were numbered.
+    lines: list[tuple[float, int, int, Line]] = []
     for row in customers:
         text = row.body if row.body.strip() else f"({NO_TEXT_KINDS.get(row.kind, 'Something')} without any text.)"
-        lines.append((row.received_at, 0, Line(author=Author.CUSTOMER, text=text)))
+        lines.append((row.received_at, 0, row.seq, Line(author=Author.CUSTOMER, text=text)))
     outbound = (
         select(o.author, o.body, o.sent_at, o.id)
         .where(
@@ -151,52 +156,24 @@ def transcript(tx: Connection, conversation: Conversation, *, before_seq: int, t
         .limit(turns * 4)
     )
     lines.extend(
-        (said.sent_at or 0.0, said.id, Line(author=Author(said.author), text=said.body))
+        (said.sent_at or 0.0, 1, said.id, Line(author=Author(said.author), text=said.body))
         for said in tx.execute(outbound)
     )
-    return tuple(line for _, _, line in sorted(lines, key=lambda entry: entry[:2]))
+    return tuple(line for *_, line in sorted(lines, key=lambda entry: entry[:3]))
 
 
 def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[TranscriptEntry]:
     """Everything that was said in a conversation, oldest first; with `last`, only its end."""
     i, o = inbound_messages.c, outbound_messages.c
-    inbound = select(literal("inbound").label("direction"), i.id, i.received_at.label("at")).where(
-        i.conversation_id == conversation_id
-    )
-    outbound = select(literal("outbound").label("direction"), o.id, o.created_at.label("at")).where(
-        o.conversation_id == conversation_id
-    )
-    both = union_all(inbound, outbound).subquery()
-    order = select(both.c.direction, both.c.id).order_by(both.c.at.desc(), both.c.id.desc())
-    wanted = [(row.direction, row.id) for row in tx.execute(order if last is None else order.limit(last))]
-    said = {
-        ("inbound", row.id): _inbound_entry(row)
-        for row in tx.execute(select(inbound_messages).where(i.id.in_([n for d, n in wanted if d == "inbound"])))
-    } | {
-        ("outbound", row.id): _outbound_entry(row)
-        for row in tx.execute(select(outbound_messages).where(o.id.in_([n for d, n in wanted if d == "outbound"])))
-    }
-    return [said[key] for key in reversed(wanted)]
-
-
-def cached_threads(tx: Connection) -> Iterator[CachedThread]:
-    """What the thread cache should hold, streamed in constant memory, in no particular order."""
-    bc = business_clients.c
-    query = (
-        select(clients.c.address, businesses.c.whatsapp_address, bc.ai_thread)
-        .join(clients, clients.c.id == bc.client_id)
-        .join(businesses, businesses.c.id == bc.business_id)
-        .where(bc.ai_thread.is_not(None))
-    )
-    result = tx.execution_options(yield_per=5000).execute(query)
-    for sender, receiver, thread_id in result:
-        assert thread_id is not None
-        yield CachedThread(sender=sender, receiver=receiver, thread_id=thread_id)
-
-
-def count_cached_threads(tx: Connection) -> int:
-    """How many entries `cached_threads` streams."""
-    return tx.scalar(select(func.count()).where(business_clients.c.ai_thread.is_not(None))) or 0
+    inbound = select(inbound_messages).where(i.conversation_id == conversation_id)
+    outbound = select(outbound_messages).where(o.conversation_id == conversation_id)
+    newest_in = tx.execute(inbound.order_by(i.received_at.desc(), i.id.desc()).limit(last))
+    newest_out = tx.execute(outbound.order_by(o.created_at.desc(), o.id.desc()).limit(last))
+    # Within one tick of the clock a question stands before its answer.
+    entries = [(row.received_at, 0, row.id, _inbound_entry(row)) for row in newest_in]
+    entries += [(row.created_at, 1, row.id, _outbound_entry(row)) for row in newest_out]
+    entries.sort(key=lambda entry: entry[:3])
+    return [entry for *_, entry in (entries if last is None else entries[len(entries) - min(last, len(entries)) :])]
 
 
 def touch(tx: Connection, conversation_id: int) -> None:
@@ -215,6 +192,12 @@ def _select() -> Select[Any]:
         .join(clients, clients.c.id == business_clients.c.client_id)
         .join(businesses, businesses.c.id == business_clients.c.business_id)
     )
+
+
+def _is_customer(sender: str) -> ColumnElement[bool]:
+    external = user_id(sender)
+    is_known = clients.c.address.in_(candidates(sender))
+    return is_known if external is None else or_(is_known, clients.c.external_user_id == external)
 
 
 def _summaries() -> Select[Any]:

@@ -52,7 +52,7 @@ class Vault:
             raise SecretKeyError(
                 f"The stored {provider} credentials cannot be decrypted with the present key.",
                 hint="Put the key back that they were stored with (CHATBOTCTL_SECRET_KEY takes several, "
-                "separated by commas), or set them anew with `chatbotctl business credentials set`.",
+                "separated by commas), or set them anew with `chatbotctl business credentials set NAME PROVIDER`.",
             ) from exc
 
 

@@ -84,6 +84,8 @@ class Database:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": BUSY_SECONDS}
+        # An error's words reach logs and screens, and a statement's parameters are what customers wrote.
+        options["hide_parameters"] = True
         if not self.is_sqlite:
             options["pool_pre_ping"] = True
             options["connect_args"] = {
@@ -151,7 +153,11 @@ class Database:
         try:
             with self.engine.connect().execution_options(**options) as connection, connection.begin():
                 yield connection
-        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        except (exc.IntegrityError, exc.DataError, exc.NotSupportedError):
+            # What we wanted to store was wrong; everything else that a driver raises is the database's: a damaged file,
+            # or a table that is away for a moment (ProgrammingError on PostgreSQL, OperationalError on SQLite).
+            raise
+        except (exc.DBAPIError, exc.TimeoutError) as error:
             raise StorageUnavailable(
                 f"The database is not usable at the moment ({type(error.__cause__ or error).__name__}).",
                 hint="`chatbotctl db current` tries to reach it.",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, exc, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records import Business, HeldBy, InboundMessage, StoredMessage
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import insert_or_skip, now
-from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages
+from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages, turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,6 @@ def take(
         .on_conflict_do_nothing(index_elements=["business_id", "client_id"])
     )
     bc = business_clients.c
-    oldest_unanswered = (
-        select(func.min(inbound_messages.c.received_at))
-        .where(inbound_messages.c.conversation_id == bc.id, inbound_messages.c.seq > bc.done_seq)
-        .scalar_subquery()
-    )
-    latest = func.coalesce(oldest_unanswered, now()) + max_wait_seconds
-    due = now() + quiet_seconds
     # This UPDATE is also the lock that puts messages of one conversation in order.
     row = tx.execute(
         update(business_clients)
@@ -66,7 +59,7 @@ def take(
             last_inbound_at=now(),
             last_message_at=now(),
             profile_name=func.coalesce(message.profile_name, bc.profile_name),
-            ready_at=case((due < latest, due), else_=latest),
+            ready_at=_due_at(quiet_seconds, max_wait_seconds),
         )
         .returning(bc.id, bc.last_seq, bc.held_by, (bc.ready_at - now()).label("delay"))
     ).one()
@@ -91,6 +84,20 @@ def take(
         raise DuplicateMessage
     events.record(tx, row.id, "received", message_sid=message.sid, detail={"kind": message.kind})
     return Taken(row.id, row.last_seq, stored.id, row.held_by == HeldBy.OPERATOR, max(0.0, row.delay))
+
+
+def _due_at(quiet_seconds: float, max_wait_seconds: float) -> ColumnElement[float]:
+    """When a conversation that has just got a message is due, as an expression over its row."""
+    bc, i, t = business_clients.c, inbound_messages.c, turns.c
+    oldest_unanswered = (
+        select(func.min(i.received_at)).where(i.conversation_id == bc.id, i.seq > bc.done_seq).scalar_subquery()
+    )
+    latest = func.coalesce(oldest_unanswered, now()) + max_wait_seconds
+    quiet = now() + quiet_seconds
+    window = case((quiet < latest, quiet), else_=latest)
+    # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
+    put_off = select(t.next_at).where(t.conversation_id == bc.id, t.first_seq == bc.done_seq + 1).scalar_subquery()
+    return case((put_off > window, put_off), else_=window)
 
 
 def find(tx: Connection, sid: str, business: Business) -> Taken | None:
@@ -157,8 +164,14 @@ def _client(tx: Connection, message: InboundMessage) -> int:
         assert known is not None, "a client that could not be inserted must be there"
     client_id, known_external = known
     if external and known_external is None:
-        # Nothing else has this external id, or it would have been found by it.
-        tx.execute(update(clients).where(clients.c.id == client_id).values(external_user_id=external))
+        try:
+            with tx.begin_nested():
+                tx.execute(update(clients).where(clients.c.id == client_id).values(external_user_id=external))
+        except exc.IntegrityError:
+            # Nothing had this id a moment ago, or it would have been found by it: somebody has just taken it.
+            taken = _known_client(tx, message.sender, external)
+            assert taken is not None, "whoever has the id must be there"
+            return taken[0]
     return client_id
 
 

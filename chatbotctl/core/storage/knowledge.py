@@ -1,4 +1,8 @@
-"""Businesses' knowledge files, kept in the database so that every machine of an install has them."""
+"""Businesses' knowledge files, kept in the database so that every machine of an install has them.
+
+Each row also knows its copy at an AI provider (upkeep.knowledge_sync makes and takes away copies): which store, which
+file there, and the hash of what was uploaded. A changed file keeps all three, so that its old copy can be replaced.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from chatbotctl.core.errors import NotFoundError
 from chatbotctl.core.records import Business, KnowledgeFile
+from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import knowledge_files
 
 #: Suffixes that the offline assistant reads; a provider may take more.
@@ -25,10 +30,7 @@ def put(tx: Connection, business: Business, name: str, content: bytes) -> bool:
     if row is None:
         tx.execute(insert(knowledge_files).values(business_id=business.id, name=name, content=content, sha256=sha256))
     else:
-        # The provider's copy is of the old content: `sync` replaces it because the hash it was uploaded with is gone.
-        tx.execute(
-            update(knowledge_files).where(k.id == row.id).values(content=content, sha256=sha256, provider_store_id=None)
-        )
+        tx.execute(update(knowledge_files).where(k.id == row.id).values(content=content, sha256=sha256, added_at=now()))
     return True
 
 
@@ -51,8 +53,11 @@ def get(tx: Connection, business: Business, name: str) -> KnowledgeFile:
 
 
 def content(tx: Connection, file: KnowledgeFile) -> bytes:
-    """A file's content."""
-    return tx.scalars(select(knowledge_files.c.content).where(knowledge_files.c.id == file.id)).one()
+    """A file's content. Raises NotFoundError when it was removed in the meantime."""
+    found = tx.scalars(select(knowledge_files.c.content).where(knowledge_files.c.id == file.id)).one_or_none()
+    if found is None:
+        raise NotFoundError(f"The knowledge file {file.name!r} was removed in the meantime.")
+    return found
 
 
 def texts(tx: Connection, business: Business) -> list[tuple[str, str]]:
@@ -74,24 +79,45 @@ def version(tx: Connection, business: Business) -> str:
     return hashlib.sha256(repr([tuple(row) for row in tx.execute(query)]).encode()).hexdigest()[:16]
 
 
-def remove(tx: Connection, file: KnowledgeFile) -> None:
-    """Forget a file."""
-    tx.execute(delete(knowledge_files).where(knowledge_files.c.id == file.id))
+def remove(tx: Connection, file: KnowledgeFile) -> bool:
+    """Forget a file, unless it has got another copy at the provider than `file` says; returns whether it went."""
+    return tx.execute(delete(knowledge_files).where(*_as_read(file))).rowcount > 0
 
 
-def set_uploaded(tx: Connection, file: KnowledgeFile, *, store_id: str, file_id: str) -> None:
-    """Remember where a file stands at the provider."""
+def set_store(tx: Connection, business: Business, store_id: str) -> None:
+    """Remember the provider's store that a business's files belong in; copies in another count as outdated."""
+    k = knowledge_files.c
     tx.execute(
         update(knowledge_files)
-        .where(knowledge_files.c.id == file.id)
-        .values(provider_store_id=store_id, provider_file_id=file_id)
+        .where(k.business_id == business.id, k.provider_store_id.is_distinct_from(store_id))
+        .values(provider_store_id=store_id, uploaded_sha256=None)
     )
+
+
+def set_uploaded(tx: Connection, file: KnowledgeFile, *, store_id: str, file_id: str) -> bool:
+    """Remember the copy that was made of `file` as it was read.
+
+    Returns False, and remembers nothing, when the file is gone or somebody else made a copy in the meantime.
+    """
+    values = {"provider_store_id": store_id, "provider_file_id": file_id, "uploaded_sha256": file.sha256}
+    return tx.execute(update(knowledge_files).where(*_as_read(file)).values(values)).rowcount > 0
+
+
+def forget_upload(tx: Connection, file: KnowledgeFile) -> None:
+    """The provider's copy is gone."""
+    tx.execute(update(knowledge_files).where(*_as_read(file)).values(provider_file_id=None, uploaded_sha256=None))
+
+
+def _as_read(file: KnowledgeFile) -> tuple[Any, ...]:
+    """The file's row, as long as its copy at the provider is still the one that `file` knows."""
+    k = knowledge_files.c
+    return k.id == file.id, k.provider_file_id.is_not_distinct_from(file.provider_file_id)
 
 
 def _select() -> Any:
     k = knowledge_files.c
     size = func.length(k.content).label("size")
-    return select(k.id, k.name, k.sha256, size, k.added_at, k.provider_file_id, k.provider_store_id)
+    return select(k.id, k.name, k.sha256, size, k.added_at, k.provider_store_id, k.provider_file_id, k.uploaded_sha256)
 
 
 def _record(row: Row[Any]) -> KnowledgeFile:
@@ -101,6 +127,7 @@ def _record(row: Row[Any]) -> KnowledgeFile:
         sha256=row.sha256,
         size=row.size,
         added_at=row.added_at,
-        provider_file_id=row.provider_file_id,
         provider_store_id=row.provider_store_id,
+        provider_file_id=row.provider_file_id,
+        uploaded_sha256=row.uploaded_sha256,
     )

@@ -72,6 +72,12 @@ def not_sent(tx: Connection, part: OutboundPart, state: str, code: str) -> None:
     )
 
 
+def close(tx: Connection, turn_id: int, state: str) -> None:
+    """The turn has ended: what of its reply has not left never will. `state`: failed or withdrawn."""
+    o = outbound_messages.c
+    tx.execute(update(outbound_messages).where(o.turn_id == turn_id, o.state == "ready").values(state=state))
+
+
 def replies_to(tx: Connection, message_sid: str) -> list[OutboundPart]:
     """What was answered to the message with this sid, in order; the parts that have not left included."""
     i = inbound_messages.c

@@ -10,12 +10,14 @@ against take-over, reset and disable. Times are seconds since 1970 UTC from the 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
+    TypeDecorator,
     UniqueConstraint,
     false,
     true,
@@ -48,6 +51,23 @@ metadata = MetaData(
 _Id = BigInteger().with_variant(Integer, "sqlite")
 #: Longest address: `whatsapp:` + country + `.ENT.` + 128 (providers.md), with room.
 _ADDRESS = String(160)
+#: What no store takes (NUL in PostgreSQL) or can even encode (lone surrogates).
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class _Text(TypeDecorator[str]):
+    """Text of any length, the same in both stores; what neither could hold is stored as U+FFFD.
+
+    The webhook refuses such customers' text. What models and translators say comes in through no door of ours, and a
+    stray character in it must not cost the customer the reply.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base's shape
+        """The text as it is stored."""
+        return value if value is None else _UNSTORABLE.sub("\ufffd", value)
 
 
 def _owner(column: str) -> ForeignKey:
@@ -59,16 +79,16 @@ class _Businesses(TypedColumns):
     name: Named[str] = Column(String(80), unique=True)
     whatsapp_address: Named[str] = Column(_ADDRESS, unique=True)
     is_disabled: Named[bool] = Column(server_default=false())
-    disabled_reason: Named[str | None] = Column(Text)
+    disabled_reason: Named[str | None] = Column(_Text)
     backend: Named[str] = Column(String(20))
     model: Named[str | None] = Column(String(120))
-    base_url: Named[str | None] = Column(Text)
-    instructions: Named[str] = Column(Text, server_default="")
+    base_url: Named[str | None] = Column(_Text)
+    instructions: Named[str] = Column(_Text, server_default="")
     assistant_id: Named[str | None] = Column(String(120))
     vector_store_ids: Named[list[str]] = Column(JSON, server_default="[]")
     history: Named[str] = Column(String(20), server_default="provider")
     language: Named[str | None] = Column(String(20))
-    apology: Named[str | None] = Column(Text)
+    apology: Named[str | None] = Column(_Text)
     max_message_chars: Named[int | None] = Column(Integer)
     slack_layout: Named[str | None] = Column(String(20))
     slack_channel: Named[str | None] = Column(String(40))
@@ -95,9 +115,11 @@ class _KnowledgeFiles(TypedColumns):
     name: Named[str] = Column(String(200))
     content: Named[bytes] = Column(LargeBinary)
     sha256: Named[str] = Column(String(64))
-    #: Set once the file stands in the provider's store `provider_store_id`.
-    provider_file_id: Named[str | None] = Column(String(120))
+    #: The provider's store for this business's files, set before the first of them is uploaded.
     provider_store_id: Named[str | None] = Column(String(120))
+    #: The copy in that store, and the sha256 of what was uploaded: an older one than `sha256` after a change.
+    provider_file_id: Named[str | None] = Column(String(120))
+    uploaded_sha256: Named[str | None] = Column(String(64))
     added_at: Named[float] = Column(Double, server_default=now())
 
 
@@ -112,7 +134,7 @@ class _BusinessClients(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
     business_id: Named[int] = Column(_Id, _owner("businesses.id"))
     client_id: Named[int] = Column(_Id, _owner("clients.id"), index=True)
-    profile_name: Named[str | None] = Column(Text)
+    profile_name: Named[str | None] = Column(_Text)
     language: Named[str | None] = Column(String(20))
     ai_thread: Named[str | None] = Column(String(160))
     reset_seq: Named[int] = Column(BigInteger, server_default=literal_sql("0"))
@@ -137,12 +159,12 @@ class _InboundMessages(TypedColumns):
     conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
     seq: Named[int] = Column(BigInteger)
     sender: Named[str] = Column(_ADDRESS)
-    body: Named[str] = Column(Text)
+    body: Named[str] = Column(_Text)
     kind: Named[str] = Column(String(20))
     media: Named[list[dict[str, str]]] = Column(JSON)
     parameters: Named[dict[str, str]] = Column(JSON)
     #: The body in the business's language, once it was translated.
-    translation: Named[str | None] = Column(Text)
+    translation: Named[str | None] = Column(_Text)
     language: Named[str | None] = Column(String(20))
     simulated: Named[bool] = Column(server_default=false())
     mirrored: Named[bool] = Column(server_default=true())
@@ -157,14 +179,14 @@ class _Turns(TypedColumns):
     #: open -> answered -> done | dead | withdrawn
     state: Named[str] = Column(String(20), server_default="open")
     #: What the assistant said, as it said it.
-    reply: Named[str | None] = Column(Text)
+    reply: Named[str | None] = Column(_Text)
     #: The same in the customer's language, when that is what was sent.
-    reply_translation: Named[str | None] = Column(Text)
-    needs_human: Named[str | None] = Column(Text)
+    reply_translation: Named[str | None] = Column(_Text)
+    needs_human: Named[str | None] = Column(_Text)
     attempts: Named[int] = Column(Integer, server_default=literal_sql("0"))
     next_at: Named[float | None] = Column(Double)
     error_code: Named[str | None] = Column(String(60))
-    error_message: Named[str | None] = Column(Text)
+    error_message: Named[str | None] = Column(_Text)
     response_id: Named[str | None] = Column(String(160))
     model: Named[str | None] = Column(String(120))
     usage: Named[dict[str, Any]] = Column(JSON, server_default="{}")
@@ -183,7 +205,7 @@ class _OutboundMessages(TypedColumns):
     part: Named[int] = Column(Integer, server_default=literal_sql("1"))
     sender: Named[str] = Column(_ADDRESS)
     recipient: Named[str] = Column(_ADDRESS)
-    body: Named[str] = Column(Text)
+    body: Named[str] = Column(_Text)
     #: ready -> sending -> sent | failed | unknown | withdrawn
     state: Named[str] = Column(String(20), server_default="ready")
     sid: Named[str | None] = Column(String(64))
@@ -201,9 +223,9 @@ class _SlackPosts(TypedColumns):
     #: What is posted one after the other: `c<conversation>` or, in layout `thread`, `b<business>`.
     lane: Named[str] = Column(String(30))
     kind: Named[str] = Column(String(20))
-    title: Named[str] = Column(Text)
-    text: Named[str] = Column(Text)
-    translation: Named[str | None] = Column(Text)
+    title: Named[str] = Column(_Text)
+    text: Named[str] = Column(_Text)
+    translation: Named[str | None] = Column(_Text)
     #: Set on a customer's line, whose translation may still have to be made.
     inbound_id: Named[int | None] = Column(_Id, _owner("inbound_messages.id"))
     #: owed -> posting -> posted | dead

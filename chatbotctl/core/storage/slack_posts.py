@@ -49,14 +49,17 @@ def owe(
     )
 
 
-def claim_next(tx: Connection, *, lease_seconds: float, busy_lanes: frozenset[str]) -> OwedPost | None:
+def claim_next(
+    tx: Connection, *, lease_seconds: float, busy_lanes: frozenset[str], lane: str | None = None
+) -> OwedPost | None:
     """Claim the oldest post that is due and first in its lane; None when nothing is due.
 
     Arguments:
         busy_lanes: lanes that this process is not to post to yet (they were posted to a moment ago).
+        lane: only this one.
     """
     p = slack_posts.c
-    post_id = tx.scalar(_due(busy_lanes))
+    post_id = tx.scalar(_due(busy_lanes) if lane is None else _due(busy_lanes).where(p.lane == lane))
     if post_id is None:
         return None
     row = tx.execute(
@@ -88,10 +91,11 @@ def give_up(tx: Connection, post: OwedPost, code: str) -> None:
     _update(tx, post, state="dead", lease_until=None, error_code=code[:60])
 
 
-def owed(tx: Connection, *, conversation_id: int) -> int:
-    """How many posts of a conversation are waiting."""
+def next_lane(tx: Connection, *, conversation_id: int) -> str | None:
+    """The lane of the oldest post of a conversation that is waiting; None: nothing is."""
     p = slack_posts.c
-    return tx.scalar(select(func.count()).where(p.conversation_id == conversation_id, p.state.in_(_OPEN))) or 0
+    query = select(p.lane).where(p.conversation_id == conversation_id, p.state.in_(_OPEN))
+    return tx.scalar(query.order_by(p.id).limit(1))
 
 
 def _due(busy_lanes: frozenset[str]) -> Select[int]:

@@ -6,6 +6,7 @@ through `hold`, which locks the row and raises LeaseLost when the fence has move
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -58,12 +59,17 @@ def due(tx: Connection, limit: int) -> list[int]:
     return list(tx.scalars(query))
 
 
-def renew(tx: Connection, owner: str, lease_seconds: float) -> int:
-    """The heartbeat: extend all leases of this worker that have not run out; returns how many there are."""
+def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Collection[int]) -> int:
+    """The heartbeat: extend this worker's leases that have not run out; returns how many there are.
+
+    Arguments:
+        conversation_ids: what it is working on. Other leases of its own (their turns broke off because the database was
+            away) must run out, or nobody would ever take those conversations up again.
+    """
     bc = business_clients.c
     return tx.execute(
         update(business_clients)
-        .where(bc.owner == owner, bc.lease_until > now())
+        .where(bc.owner == owner, bc.lease_until > now(), bc.id.in_(conversation_ids))
         .values(lease_until=now() + lease_seconds)
     ).rowcount
 
@@ -97,13 +103,18 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
         row = _turn_row(tx, conversation.id, first_seq)
         assert row is not None
         events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
+    epoch = row.epoch
+    if row.state == "open" and epoch != conversation.epoch:
+        # A reset came while the turn was put off and had said nothing yet: it is answered anew, not withdrawn.
+        epoch = conversation.epoch
+        tx.execute(update(turns).where(turns.c.id == row.id).values(epoch=epoch))
     return Turn(
         id=row.id,
         lease=lease,
         conversation=conversation,
         business=businesses.get(tx, conversation.business_id),
         messages=_messages(tx, conversation.id, row.first_seq, row.upto_seq),
-        epoch=row.epoch,
+        epoch=epoch,
         attempts=row.attempts,
         answered=row.state == "answered",
         reply=row.reply,
@@ -123,8 +134,9 @@ def store_answer(tx: Connection, turn: Turn, answer: Answer, translation: str | 
             reply=answer.text,
             reply_translation=translation,
             needs_human=answer.needs_human,
-            response_id=answer.response_id,
-            model=answer.model,
+            # Whatever a server calls them: PostgreSQL refuses what is too long, and the reply would be lost with it.
+            response_id=answer.response_id[:160] if answer.response_id else None,
+            model=answer.model[:120] if answer.model else None,
             usage={name: count for name, count in asdict(answer.usage).items() if count is not None},
             answered_at=now(),
         )

@@ -20,14 +20,22 @@ def make(path: Path) -> bool:
     Raises ConfigurationError when it cannot be written.
     """
     try:
+        # With a file where a folder should be, this raises FileExistsError too.
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise _not_written(path, exc) from exc
+    try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
     except OSError as exc:
-        raise ConfigurationError(
-            f"{path} cannot be written: {exc.strerror}.", hint="Name another place with --config or CHATBOTCTL_HOME."
-        ) from exc
+        raise _not_written(path, exc) from exc
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(example())
     return True
+
+
+def _not_written(path: Path, exc: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be written: {exc.strerror}.", hint="Name another place with --config or CHATBOTCTL_HOME."
+    )

@@ -16,7 +16,7 @@ from chatbotctl.core.adapters.knowledge_base import DONT_KNOW, GREETING, WELCOME
 from chatbotctl.core.errors import AssistantError, StorageUnavailable, ThreadGone
 from chatbotctl.core.records import Answer, Business, Question
 
-DEMO = Path(chatbotctl.__file__).parent / "core" / "upkeep" / "demo"
+DEMO = Path(chatbotctl.__file__).parent / "core" / "upkeep" / "demo_files"
 
 #: A question as a customer types it, and words of the passage that answers it. The assistant's weights were chosen with
 #: these and the gym's, so the rates below guard against getting worse; they do not promise the same for any business.

@@ -111,8 +111,9 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("provider_file_id", sa.String(length=120), nullable=True),
         sa.Column("provider_store_id", sa.String(length=120), nullable=True),
+        sa.Column("provider_file_id", sa.String(length=120), nullable=True),
+        sa.Column("uploaded_sha256", sa.String(length=64), nullable=True),
         sa.Column("added_at", sa.Double(), server_default=now(), nullable=False),
         sa.ForeignKeyConstraint(
             ["business_id"], ["businesses.id"], name=op.f("fk_knowledge_files_business_id"), ondelete="CASCADE"

@@ -1,0 +1,49 @@
+"""POST /whatsapp: Twilio's webhook for a customer's message. Translate in, call core, translate out."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from flask import Blueprint, Response, request
+
+from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.log import event
+from chatbotctl.server import answers, serving
+from chatbotctl.server.answers import Answer
+from chatbotctl.server.request_reading import read_fields
+from chatbotctl.server.twilio_fields import message_of
+
+whatsapp_bp = Blueprint("whatsapp", __name__)
+
+#: Says to Twilio: taken, and there is nothing to send from here (the reply goes out by the API).
+EMPTY_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+@whatsapp_bp.post("/whatsapp")
+def take_message() -> Response:
+    """Take in one message and answer by the table."""
+    here = serving.of_app()
+    sid = None
+    try:
+        received = read_fields(request)
+        here.gate.require(request.environ, received)
+        message = message_of(received.require_readable())
+        sid = message.sid
+        answer = answers.for_outcome(here.receive(message))
+    except ChatbotError as error:
+        answer = answers.for_error(error)
+    _log(answer, sid)
+    return _response(answer, here.core.settings.twilio.answer)
+
+
+def _log(answer: Answer, sid: str | None) -> None:
+    level: Literal["info", "warning", "error"] = "info"
+    if answer.status >= 400:
+        level = "error" if answer.status >= 500 else "warning"
+    event("webhook_answered", level=level, status=answer.status, code=answer.code, sid=sid)
+
+
+def _response(answer: Answer, style: Literal["json", "twiml"]) -> Response:
+    if answer.status == 200 and style == "twiml":
+        return Response(EMPTY_TWIML, content_type="text/xml")
+    return Response(answer.text, answer.status, content_type=answers.JSON)

@@ -1,0 +1,249 @@
+"""What is owed, on both stores: parts of a reply that leave once each, and Slack posts that leave in order."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chatbotctl.core.records import Author, Business, Layout, OwedPost, SentMessage, Turn
+from chatbotctl.core.storage import businesses, conversations, events, outbox, slack_posts
+from chatbotctl.core.storage import schema as tables
+from chatbotctl.core.storage.engine import Database, now
+from tests.contract import store
+from tests.contract.store import open_turn, take
+from tests.installs import BUSINESS, add_business
+
+
+@pytest.fixture
+def bakery(database: Database) -> Business:
+    return add_business(database)
+
+
+@pytest.fixture
+def turn(database: Database, bakery: Business) -> Turn:
+    return open_turn(database, take(database, bakery, sid="SM1").conversation_id)
+
+
+# the WhatsApp outbox
+
+
+def test_parts_are_numbered_on_and_go_where_the_customer_wrote_from(database: Database, bakery: Business) -> None:
+    take(database, bakery, sender="whatsapp:+5511987654321")
+    taken = take(database, bakery, sender="whatsapp:+551187654321")
+    turn = open_turn(database, taken.conversation_id)
+
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["one", "two"], Author.ASSISTANT)
+        outbox.add_reply(tx, turn, ["three"], Author.SYSTEM)
+        parts = outbox.parts(tx, turn.id)
+
+    assert [(part.part, part.body, part.author.value, part.state) for part in parts] == [
+        (1, "one", "assistant", "ready"),
+        (2, "two", "assistant", "ready"),
+        (3, "three", "system", "ready"),
+    ]
+    assert {(part.sender, part.recipient) for part in parts} == {(BUSINESS, "whatsapp:+551187654321")}
+
+
+def test_part_starts_to_leave_once(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        assert outbox.start_sending(tx, part, epoch=turn.epoch)
+        assert not outbox.start_sending(tx, part, epoch=turn.epoch)
+        assert outbox.parts(tx, turn.id)[0].state == "sending"
+
+
+def test_part_of_an_older_epoch_is_withdrawn(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        assert not outbox.start_sending(tx, part, epoch=turn.epoch + 1)
+        assert outbox.parts(tx, turn.id)[0].state == "withdrawn"
+        assert not outbox.start_sending(tx, part, epoch=turn.epoch)
+
+
+def test_sent_part_has_its_sid_and_moves_the_conversation_up(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        tx.execute(tables.business_clients.update().values(last_message_at=1.0))
+        outbox.not_sent(tx, part, "ready", "20429")
+        outbox.sent(tx, part, SentMessage(sid="SMout", status="queued"))
+
+    with database.read() as tx:
+        (sent,) = outbox.replies_to(tx, "SM1")
+        assert (sent.state, sent.sid, sent.error_code) == ("sent", "SMout", None)
+        assert outbox.replies_to(tx, "SM2") == []
+        assert (conversations.summary(tx, turn.conversation.id).last_message_at or 0) > 1.0
+
+
+def test_reason_of_a_failure_is_kept_however_long_a_vendor_makes_it(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        outbox.not_sent(tx, part, "failed", "x" * 500)
+
+    with database.read() as tx:
+        assert outbox.parts(tx, turn.id)[0].error_code == "x" * 60
+
+
+def test_what_has_not_left_when_a_turn_ends_never_leaves(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["one", "two", "three"], Author.ASSISTANT)
+        first = outbox.parts(tx, turn.id)[0]
+        outbox.start_sending(tx, first, epoch=turn.epoch)
+        outbox.sent(tx, first, SentMessage(sid="SMout", status="queued"))
+        outbox.close(tx, turn.id, "withdrawn")
+
+    with database.read() as tx:
+        assert [part.state for part in outbox.parts(tx, turn.id)] == ["sent", "withdrawn", "withdrawn"]
+
+
+# the timeline
+
+
+def test_timeline_keeps_kinds_in_order_with_their_times(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        events.record(tx, turn.conversation.id, "asked", turn_id=turn.id, detail={"backend": "openai"})
+
+    kinds = [row.kind for row in store.rows(database, tables.events)]
+    assert kinds == ["received", "turn_opened", "asked"]
+    with database.read() as tx:
+        (at,) = events.times(tx, turn.conversation.id, "asked")
+        assert abs(at - (tx.scalar(tables.business_clients.select().with_only_columns(now())) or 0)) < 60
+
+
+# the Slack outbox
+
+
+def owe(database: Database, bakery: Business, conversation_id: int, text: str, lane: str | None = None) -> None:
+    with database.write() as tx:
+        slack_posts.owe(
+            tx,
+            conversation_id=conversation_id,
+            lane=lane or slack_posts.lane_of(bakery, conversation_id, Layout.CHANNEL),
+            kind="reply",
+            title="Assistant",
+            text=text,
+        )
+
+
+def claim(database: Database, *busy: str, seconds: float = 60.0, lane: str | None = None) -> OwedPost | None:
+    with database.write() as tx:
+        return slack_posts.claim_next(tx, lease_seconds=seconds, busy_lanes=frozenset(busy), lane=lane)
+
+
+@pytest.fixture
+def lanes(database: Database, bakery: Business) -> tuple[int, int]:
+    """Two conversations that owe Slack two posts each."""
+    one = take(database, bakery).conversation_id
+    two = take(database, bakery, sender="whatsapp:+15552220001").conversation_id
+    for conversation_id in (one, two):
+        owe(database, bakery, conversation_id, f"first of {conversation_id}")
+        owe(database, bakery, conversation_id, f"second of {conversation_id}")
+    return one, two
+
+
+def test_lane_is_the_slack_channel(database: Database, bakery: Business) -> None:
+    assert slack_posts.lane_of(bakery, 7, Layout.CHANNEL) == "c7"
+    assert slack_posts.lane_of(bakery, 7, Layout.THREAD) == f"b{bakery.id}"
+    with database.write() as tx:
+        own = businesses.change(tx, bakery, {"slack_layout": "thread"})
+    assert slack_posts.lane_of(own, 7, Layout.CHANNEL) == f"b{bakery.id}"
+
+
+def test_lanes_go_side_by_side_and_each_in_order(database: Database, lanes: tuple[int, int]) -> None:
+    one, two = lanes
+    first, other = claim(database), claim(database)
+    assert first is not None and other is not None
+    assert (first.text, other.text) == (f"first of {one}", f"first of {two}")
+    assert claim(database) is None, "what follows waits for what is under way"
+
+    with database.write() as tx:
+        slack_posts.posted(tx, first, "17.1")
+
+    following = claim(database)
+    assert following is not None
+    assert following.text == f"second of {one}"
+
+
+def test_of_many_posters_one_gets_a_post(database: Database, lanes: tuple[int, int]) -> None:
+    together = threading.Barrier(12)
+
+    def try_it(_: int) -> OwedPost | None:
+        together.wait()
+        return claim(database)
+
+    with ThreadPoolExecutor(12) as pool:
+        claimed = [post.text for post in pool.map(try_it, range(12)) if post is not None]
+
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) <= {f"first of {lane}" for lane in lanes}
+
+
+def test_busy_lane_is_passed_over(database: Database, lanes: tuple[int, int]) -> None:
+    one, two = lanes
+    with database.read() as tx:
+        assert slack_posts.is_any_due(tx, frozenset({f"c{one}"}))
+        assert not slack_posts.is_any_due(tx, frozenset({f"c{one}", f"c{two}"}))
+
+    post = claim(database, f"c{one}")
+
+    assert post is not None
+    assert post.conversation_id == two
+
+
+def test_one_lane_can_be_asked_for(database: Database, lanes: tuple[int, int]) -> None:
+    _, two = lanes
+
+    post = claim(database, lane=f"c{two}")
+
+    assert post is not None
+    assert post.text == f"first of {two}"
+    assert claim(database, lane=f"c{two}") is None
+
+
+def test_post_that_is_put_off_holds_its_lane_until_it_is_due_again(database: Database, lanes: tuple[int, int]) -> None:
+    one, two = lanes
+    post = claim(database, f"c{two}")
+    assert post is not None
+    with database.write() as tx:
+        slack_posts.put_off(tx, post, 60, "ratelimited")
+        assert slack_posts.next_lane(tx, conversation_id=one) == f"c{one}"
+    assert claim(database, f"c{two}") is None
+
+    with database.write() as tx:
+        tx.execute(tables.slack_posts.update().values(next_at=now() - 1))
+
+    again = claim(database, f"c{two}")
+    assert again is not None
+    assert (again.id, again.attempts) == (post.id, 2)
+
+
+def test_dead_letter_lets_its_lane_go_on(database: Database, lanes: tuple[int, int]) -> None:
+    one, two = lanes
+    post = claim(database, f"c{two}")
+    assert post is not None
+    with database.write() as tx:
+        slack_posts.give_up(tx, post, "invalid_blocks" * 10)
+
+    following = claim(database, f"c{two}")
+
+    assert following is not None
+    assert following.text == f"second of {one}"
+    with database.write() as tx:
+        slack_posts.posted(tx, following, "17.2")
+        assert slack_posts.next_lane(tx, conversation_id=one) is None
+
+
+def test_post_of_a_poster_that_died_is_posted_by_another(database: Database, lanes: tuple[int, int]) -> None:
+    _, two = lanes
+    post = claim(database, f"c{two}", seconds=-1)
+
+    again = claim(database, f"c{two}")
+
+    assert post is not None and again is not None
+    assert again.id == post.id

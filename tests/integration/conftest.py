@@ -1,0 +1,56 @@
+"""Whole installs between the vendors' fakes: embedded (SQLite, a cache in the process) and scaled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatbotctl.core.config import Key
+from chatbotctl.core.wiring import Core
+from tests import installs, services
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.slack_server import FakeSlack
+from tests.fakes.twilio_server import FakeTwilio
+from tests.installs import Vendors, install
+
+#: Channels are named after the customer: a name with the AI thread waits until there is one.
+NAMED_AFTER_CUSTOMER: dict[Key, object] = {("slack", "channel_name_template"): "customer-{customer}"}
+
+
+@pytest.fixture
+def vendors(fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, fake_slack: FakeSlack) -> Vendors:
+    """An AI provider, a WhatsApp account and a Slack workspace."""
+    fake_openai.threads.polls = 1
+    return Vendors(openai=fake_openai, twilio=fake_twilio, slack=fake_slack)
+
+
+@pytest.fixture(scope="session")
+def postgres_store(postgres_server: str) -> Iterator[str]:
+    """A migrated PostgreSQL database's URL. Emptied for each test, which takes less time than making one."""
+    with services.fresh_database(postgres_server) as url:
+        installs.migrate_database(url)
+        yield url
+
+
+@pytest.fixture
+def site(vendors: Vendors, tmp_path: Path) -> Iterator[Core]:
+    """An embedded install with all vendors."""
+    with install(vendors, flags=NAMED_AFTER_CUSTOMER, database_url=installs.sqlite_database(tmp_path)) as core:
+        yield core
+
+
+@pytest.fixture(params=["sqlite+memory", "postgresql+redis"])
+def any_site(request: pytest.FixtureRequest, vendors: Vendors, tmp_path: Path) -> Iterator[Core]:
+    """An install with all vendors, embedded and scaled out."""
+    if request.param == "sqlite+memory":
+        stores = {"database_url": installs.sqlite_database(tmp_path)}
+    else:
+        stores = {
+            "database_url": request.getfixturevalue("postgres_store"),
+            "redis_url": request.getfixturevalue("redis_url"),
+        }
+        installs.empty_postgres(stores["database_url"])
+    with install(vendors, flags=NAMED_AFTER_CUSTOMER, **stores) as core:
+        yield core

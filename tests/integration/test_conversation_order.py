@@ -1,0 +1,285 @@
+"""Two messages of one conversation never run at once and keep their order, with a slow model and many threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from chatbotctl.core.errors import StorageUnavailable
+from chatbotctl.core.flow.pipeline import receive
+from chatbotctl.core.flow.worker import Worker, work_once
+from chatbotctl.core.records import HeldBy, Result
+from chatbotctl.core.storage import schema as tables
+from chatbotctl.core.storage.engine import now
+from chatbotctl.core.wiring import Core
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.twilio_server import FakeTwilio
+from tests.installs import (
+    Vendors,
+    add_business,
+    eventually,
+    install,
+    message,
+    outcome,
+    running,
+    sqlite_database,
+    take_in,
+    work,
+)
+
+
+class Watched:
+    """A model that notes how many of a conversation's questions it is given at once."""
+
+    def __init__(self, fake: FakeOpenAI) -> None:
+        self._lock = threading.Lock()
+        self._inside: dict[str, int] = {}
+        self.most_at_once = 0
+        fake.reply = self
+
+    def __call__(self, text: str) -> str:
+        who = text.partition(" ")[0]
+        with self._lock:
+            self._inside[who] = self._inside.get(who, 0) + 1
+            self.most_at_once = max(self.most_at_once, self._inside[who])
+        threading.Event().wait(0.02)
+        with self._lock:
+            self._inside[who] -= 1
+        return text
+
+
+def customer(number: int) -> str:
+    return f"whatsapp:+1555222{number:04}"
+
+
+def test_many_messages_of_many_customers_keep_their_order(
+    any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(any_site, backend="chat")
+    model = Watched(fake_openai)
+
+    def write(number: int) -> None:
+        for count in range(6):
+            take_in(any_site, f"{number} {count}", sender=customer(number))
+
+    with ExitStack() as workers, ThreadPoolExecutor(5) as pool:
+        for _ in range(2):
+            workers.enter_context(running(any_site))
+        list(pool.map(write, range(5)))
+        eventually(lambda: len(fake_twilio.sent()) == 30)
+
+    assert model.most_at_once == 1
+    for number in range(5):
+        assert fake_twilio.sent(to=customer(number)) == [f"{number} {count}" for count in range(6)]
+
+
+def test_burst_inside_the_quiet_window_is_one_question_and_one_answer(
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    flags = {("worker", "quiet_seconds"): 0.5}
+    with install(vendors, flags=flags, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        with running(core), ThreadPoolExecutor(3) as pool:
+            became = list(
+                pool.map(lambda body: receive(core.services, message(body), wait_seconds=20), ("Hi", "Bread?", "Cake?"))
+            )
+
+    assert {one.result for one in became} == {Result.REPLIED}
+    assert len(fake_twilio.sent()) == 1
+    (asked,) = fake_openai.asked
+    assert sorted(asked.text.split("\n")) == ["Bread?", "Cake?", "Hi"]
+
+
+def test_message_that_comes_while_another_is_answered_is_answered_after_it(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(site)
+    thinking, go_on = threading.Event(), threading.Event()
+
+    def reply(text: str) -> str:
+        thinking.set()
+        go_on.wait(20)
+        return f"You said: {text}"
+
+    fake_openai.reply = reply
+    with running(site):
+        take_in(site, "one")
+        assert thinking.wait(20)
+        second = take_in(site, "two")
+        go_on.set()
+        eventually(lambda: outcome(site, second).result is Result.REPLIED)
+
+    assert fake_twilio.sent() == ["You said: one", "You said: two"]
+
+
+def test_held_conversation_is_stored_and_left_to_the_operator(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(site)
+    work(site, take_in(site, "one").conversation_id)
+    with site.database.write() as tx:
+        tx.execute(tables.business_clients.update().values(held_by=HeldBy.OPERATOR.value))
+
+    with running(site):
+        became = receive(site.services, message("two"), wait_seconds=20)
+
+    assert became.result is Result.HELD
+    assert fake_twilio.sent() == ["You said: one"]
+    assert len(fake_openai.asked) == 1
+
+
+# workers that die, freeze, or lose the database
+
+
+def test_frozen_workers_answer_is_not_sent_when_another_took_over(
+    any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(any_site, backend="chat")
+    accepted = take_in(any_site, "Hello")
+    first = threading.Event()
+
+    def reply(text: str) -> str:
+        if first.is_set():
+            return "from the heir"
+        first.set()
+        with any_site.database.write() as tx:
+            tx.execute(tables.business_clients.update().values(lease_until=now() - 1))
+        work(any_site, accepted.conversation_id, owner="heir")
+        return "from the frozen one"
+
+    fake_openai.reply = reply
+
+    assert work_once(any_site.services, accepted.conversation_id, owner="frozen") is None
+
+    assert fake_twilio.sent() == ["from the heir"]
+    assert outcome(any_site, accepted).result is Result.REPLIED
+
+
+def test_answer_that_was_stored_is_sent_by_the_next_worker_without_asking_again(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_business(site)
+    accepted = take_in(site, "Hello")
+
+    def away(*_: object, **__: object) -> None:
+        raise StorageUnavailable
+
+    with monkeypatch.context() as database_goes_away:
+        database_goes_away.setattr("chatbotctl.core.storage.outbox.start_sending", away)
+        with pytest.raises(StorageUnavailable):
+            work_once(site.services, accepted.conversation_id, owner="dead")
+    assert work(site, accepted.conversation_id) is None, "the lease still stands"
+
+    with site.database.write() as tx:
+        tx.execute(tables.business_clients.update().values(lease_until=now() - 1))
+    work(site, accepted.conversation_id)
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert len(fake_openai.asked) == 1
+
+
+def test_conversation_whose_turn_lost_the_database_is_taken_up_again_by_the_same_worker(
+    vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeat must not keep the lease of a turn that nobody works on any more."""
+    flags = {("worker", "lease_seconds"): 1}
+    failures = [1]
+
+    def away_once(*arguments: object, **options: object) -> object:
+        if failures:
+            failures.pop()
+            raise StorageUnavailable
+        return whole(*arguments, **options)
+
+    from chatbotctl.core.storage import outbox
+
+    whole = outbox.start_sending
+    monkeypatch.setattr(outbox, "start_sending", away_once)
+    with install(vendors, flags=flags, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        with running(core):
+            take_in(core, "Hello")
+            eventually(lambda: fake_twilio.sent() == ["You said: Hello"])
+    assert not failures
+
+
+def test_heartbeat_keeps_a_turn_that_takes_longer_than_the_lease(
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    fake_openai.thinking = 2.5
+    flags = {("worker", "lease_seconds"): 1}
+    with install(vendors, flags=flags, database_url=sqlite_database(tmp_path)) as core, ExitStack() as workers:
+        add_business(core)
+        for _ in range(2):
+            workers.enter_context(running(core))
+        take_in(core, "Hello")
+        eventually(lambda: fake_twilio.sent())
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert len(fake_openai.asked) == 1
+
+
+# the end of a process
+
+
+def test_drained_worker_finishes_what_it_began_and_leaves_the_rest_stored(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(site)
+    thinking, go_on = threading.Event(), threading.Event()
+
+    def reply(text: str) -> str:
+        thinking.set()
+        go_on.wait(20)
+        return text
+
+    fake_openai.reply = reply
+    worker = Worker(site.services)
+    worker.start()
+    take_in(site, "begun")
+    assert thinking.wait(20)
+    late = take_in(site, "late", sender=customer(1))
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(worker.drain, 20)
+        eventually(lambda: worker._stopping.is_set())
+        left = take_in(site, "after", sender=customer(2))
+        go_on.set()
+        assert drained.result(20) is True
+
+    assert "begun" in fake_twilio.sent()
+    assert "after" not in fake_twilio.sent()
+    assert outcome(site, left).result is Result.QUEUED
+    assert outcome(site, late).result in (Result.REPLIED, Result.QUEUED)
+
+
+def test_drain_gives_up_on_a_turn_that_takes_too_long(site: Core, fake_openai: FakeOpenAI) -> None:
+    add_business(site)
+    thinking, go_on = threading.Event(), threading.Event()
+
+    def reply(text: str) -> str:
+        thinking.set()
+        go_on.wait(20)
+        return text
+
+    fake_openai.reply = reply
+    worker = Worker(site.services)
+    worker.start()
+    accepted = take_in(site)
+    assert thinking.wait(20)
+
+    assert worker.drain(0.1) is False
+
+    go_on.set()
+    eventually(lambda: outcome(site, accepted).result is Result.REPLIED)
+
+
+def test_wake_up_after_the_drain_is_ignored(site: Core) -> None:
+    worker = Worker(site.services)
+    worker.start()
+    worker.drain(20)
+
+    worker.submit(1)

@@ -1,0 +1,326 @@
+"""When WhatsApp does not take a reply: for good, for the moment, or nobody knows whether it did."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from chatbotctl.core.flow.accept import Accepted
+from chatbotctl.core.records import Result
+from chatbotctl.core.storage import businesses, conversations, outbox
+from chatbotctl.core.storage import schema as tables
+from chatbotctl.core.wiring import Core
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.slack_server import FakeSlack
+from tests.fakes.twilio_server import FakeTwilio, refusal
+from tests.installs import (
+    CUSTOMER,
+    Vendors,
+    add_business,
+    answer,
+    install,
+    outcome,
+    post_to_slack,
+    sqlite_database,
+    take_in,
+    work,
+)
+
+LONG = "\n\n".join("word " * 250 for _ in range(3))
+
+
+def slack_shows(core: Core, slack: FakeSlack) -> list[str]:
+    post_to_slack(core, 1)
+    (channel,) = slack.channels
+    return slack.texts(channel)
+
+
+def parts(core: Core, accepted: Accepted) -> list[tuple[str, str | None]]:
+    """State and error code of each part of the reply."""
+    with core.database.read() as tx:
+        return [(part.state, part.error_code) for part in outbox.replies_to(tx, accepted.sid)]
+
+
+def make_due(core: Core) -> None:
+    """The wait is over."""
+    with core.database.write() as tx:
+        tx.execute(tables.business_clients.update().values(ready_at=0.0))
+
+
+# for good
+
+
+def test_closed_window_is_a_dead_letter_that_slack_shows_with_the_reply(
+    any_site: Core, fake_twilio: FakeTwilio, fake_slack: FakeSlack
+) -> None:
+    add_business(any_site, slack_users=["U1"])
+    fake_twilio.plan("Messages", times=9, response=refusal(63016))
+    accepted = take_in(any_site, "Hello")
+
+    assert work(any_site, accepted.conversation_id) is None
+
+    assert (outcome(any_site, accepted).result, outcome(any_site, accepted).code) == (Result.FAILED, "send_failed")
+    assert parts(any_site, accepted) == [("failed", "63016")]
+    assert len(fake_twilio.seen("Messages", "POST")) == 1
+    _, alert = slack_shows(any_site, fake_slack)
+    assert "<@U1>" in alert
+    assert "The reply was not delivered: The customer last wrote more than 24 hours ago" in alert
+    assert "You said: Hello" in alert
+
+
+def test_what_follows_a_part_that_failed_is_not_sent_and_slack_shows_all_that_is_missing(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, fake_slack: FakeSlack
+) -> None:
+    add_business(site)
+    fake_openai.reply = lambda _: "\n\n".join(f"part{number} " + "word " * 280 for number in (1, 2, 3))
+    accepted = take_in(site)
+    fake_twilio.plan("Messages", response=None)
+    fake_twilio.plan("Messages", times=9, response=refusal(21610))
+
+    work(site, accepted.conversation_id)
+
+    assert [state for state, _ in parts(site, accepted)] == ["sent", "failed", "failed"]
+    _, reply, alert = slack_shows(site, fake_slack)
+    assert "part1" in reply and "part2" not in reply
+    assert "part1" not in alert and "part2" in alert and "part3" in alert
+
+
+def test_install_without_an_account_to_send_by_says_so(
+    fake_openai: FakeOpenAI, fake_slack: FakeSlack, tmp_path: Path
+) -> None:
+    vendors = Vendors(openai=fake_openai, slack=fake_slack)
+    with install(vendors, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+
+        became = answer(core)
+
+        assert (became.result, became.code) == (Result.FAILED, "configuration")
+        assert "no Twilio account" in slack_shows(core, fake_slack)[-1]
+
+
+# for the moment
+
+
+def test_busy_twilio_is_tried_again_in_the_same_turn(vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio) -> None:
+    fake_twilio.plan("Messages", times=1, response=refusal(20429, status=429))
+    with install(vendors, flags={("twilio", "attempts"): 2}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+
+        assert answer(core, "Hello").result is Result.REPLIED
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+
+
+def test_twilio_that_stays_busy_puts_the_reply_off_and_the_model_is_not_asked_again(
+    site: Core, fake_twilio: FakeTwilio, fake_openai: FakeOpenAI, fake_slack: FakeSlack
+) -> None:
+    add_business(site)
+    fake_twilio.plan("Messages", times=1, response=refusal(20429, status=429))
+    accepted = take_in(site, "Hello")
+
+    assert work(site, accepted.conversation_id) == 5.0
+    assert outcome(site, accepted).result is Result.QUEUED
+    assert parts(site, accepted) == [("ready", "20429")]
+    make_due(site)
+    work(site, accepted.conversation_id)
+
+    assert outcome(site, accepted).result is Result.REPLIED
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert len(fake_openai.asked) == 1
+    assert slack_shows(site, fake_slack)[1:] == ["Assistant\nYou said: Hello"], "no alert for what was made good"
+
+
+def test_unreachable_twilio_gets_the_reply_when_it_is_back(
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI
+) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    away = {("twilio", "api_base_url"): f"http://127.0.0.1:{port}"}
+    with install(vendors, flags=away, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        accepted = take_in(core, "Hello")
+        assert work(core, accepted.conversation_id) == 5.0
+
+        with FakeTwilio().start(port) as back:
+            make_due(core)
+            work(core, accepted.conversation_id)
+            assert back.sent() == ["You said: Hello"]
+    assert len(fake_openai.asked) == 1
+
+
+def test_outage_that_outlasts_all_attempts_ends_as_a_dead_letter(
+    vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio, fake_slack: FakeSlack
+) -> None:
+    fake_twilio.plan("Messages", times=99, response=refusal(20429, status=429))
+    with install(vendors, flags={("worker", "attempts"): 3}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        accepted = take_in(core, "Hello")
+        waits = []
+        for _ in range(3):
+            make_due(core)
+            waits.append(work(core, accepted.conversation_id))
+
+        assert waits == [5.0, 10.0, None]
+        assert parts(core, accepted) == [("failed", "20429")]
+        assert "The reply was not delivered" in slack_shows(core, fake_slack)[-1]
+
+
+def test_half_sent_reply_goes_on_where_it_stopped(site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio) -> None:
+    add_business(site)
+    fake_openai.reply = lambda _: LONG
+    accepted = take_in(site)
+    fake_twilio.plan("Messages", response=None)
+    fake_twilio.plan("Messages", times=1, response=refusal(20429, status=429))
+    work(site, accepted.conversation_id)
+    assert len(fake_twilio.sent()) == 1
+
+    make_due(site)
+    work(site, accepted.conversation_id)
+
+    assert " ".join(" ".join(fake_twilio.sent()).split()) == " ".join(LONG.split())
+
+
+# nobody knows
+
+
+@pytest.mark.parametrize("trouble", [{"cut": True}, {"response": refusal(20500, status=500)}], ids=["cut", "500"])
+@pytest.mark.parametrize("accept", [True, False])
+def test_reply_whose_fate_is_unknown_is_not_sent_twice(
+    site: Core, fake_twilio: FakeTwilio, fake_slack: FakeSlack, trouble: dict[str, object], accept: bool
+) -> None:
+    add_business(site)
+    fake_twilio.plan("Messages", times=1, accept=accept, **trouble)  # type: ignore[arg-type]
+    accepted = take_in(site, "Hello")
+
+    work(site, accepted.conversation_id)
+    work(site, accepted.conversation_id)
+
+    assert len(fake_twilio.seen("Messages", "POST")) == 1
+    assert [state for state, _ in parts(site, accepted)] == ["unknown"]
+    alert = slack_shows(site, fake_slack)[-1]
+    assert "The reply was not delivered" in alert
+    assert "You said: Hello" in alert
+
+
+def test_part_that_was_leaving_when_its_worker_died_is_not_sent_again(site: Core, fake_twilio: FakeTwilio) -> None:
+    add_business(site)
+    fake_twilio.plan("Messages", times=1, response=refusal(20429, status=429))
+    accepted = take_in(site, "Hello")
+    work(site, accepted.conversation_id)
+    with site.database.write() as tx:
+        tx.execute(tables.outbound_messages.update().values(state="sending"))
+
+    make_due(site)
+    work(site, accepted.conversation_id)
+
+    assert fake_twilio.sent() == []
+    assert parts(site, accepted) == [("unknown", "interrupted")]
+    assert outcome(site, accepted).result is Result.FAILED
+
+
+# overtaken
+
+
+def test_reset_while_the_model_thinks_withdraws_the_reply(
+    any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, fake_slack: FakeSlack
+) -> None:
+    add_business(any_site)
+    answer(any_site, "Remember the number 7.")
+
+    def reply(text: str) -> str:
+        with any_site.database.write() as tx:
+            conversations.reset(tx, conversations.get(tx, 1))
+        return f"You said: {text}"
+
+    fake_openai.reply = reply
+    accepted = take_in(any_site, "Which number?")
+    work(any_site, accepted.conversation_id)
+
+    assert parts(any_site, accepted) == [("withdrawn", None)]
+    assert len(fake_twilio.sent()) == 1
+    assert len(slack_shows(any_site, fake_slack)) == 3
+    fake_openai.reply = lambda text: f"You said: {text}"
+    answer(any_site, "Hello again")
+    assert fake_openai.asked[-1].history == ()
+
+
+def test_reset_while_a_thread_is_made_leaves_no_thread_that_knows_the_past(site: Core, fake_openai: FakeOpenAI) -> None:
+    add_business(site)
+    answer(site, "Remember the number 7.")
+    fake_openai.forget()
+
+    def reset_in_between(text: str) -> str:
+        """The provider has forgotten: a new thread, seeded with the past, is asked here."""
+        with site.database.write() as tx:
+            conversations.reset(tx, conversations.get(tx, 1))
+        return text
+
+    handle = fake_openai.handle
+
+    def create(request: object) -> object:
+        if getattr(request, "path", "") == "/v1/conversations":
+            reset_in_between("")
+        return handle(request)  # type: ignore[arg-type]
+
+    fake_openai.handle = create  # type: ignore[method-assign,assignment]
+    work(site, take_in(site, "Which number?").conversation_id)
+    fake_openai.handle = handle  # type: ignore[method-assign]
+
+    answer(site, "Hello again")
+
+    assert fake_openai.asked[-1].history == ()
+
+
+def test_business_disabled_while_the_model_thinks_sends_nothing(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    bakery = add_business(site)
+
+    def reply(text: str) -> str:
+        with site.database.write() as tx:
+            businesses.set_disabled(tx, bakery, True, "now")
+        return text
+
+    fake_openai.reply = reply
+    accepted = take_in(site)
+    work(site, accepted.conversation_id)
+
+    assert fake_twilio.sent() == []
+    assert parts(site, accepted) == [("withdrawn", None)]
+
+
+def test_reset_between_two_parts_withdraws_the_rest(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(site)
+    fake_openai.reply = lambda _: LONG
+    handle = fake_twilio.handle
+
+    def send_then_reset(request: object) -> object:
+        answered = handle(request)  # type: ignore[arg-type]
+        with site.database.write() as tx:
+            conversations.reset(tx, conversations.get(tx, 1))
+        return answered
+
+    fake_twilio.handle = send_then_reset  # type: ignore[method-assign,assignment]
+    accepted = take_in(site)
+    work(site, accepted.conversation_id)
+
+    assert [state for state, _ in parts(site, accepted)] == ["sent", "withdrawn", "withdrawn"]
+
+
+# nothing simulated leaves
+
+
+def test_simulated_message_is_printed_and_never_sent(vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio) -> None:
+    printed: list[str] = []
+    with install(vendors, database_url=sqlite_database(tmp_path), console=printed.append) as core:
+        add_business(core)
+
+        assert answer(core, "Hello", simulated=True).result is Result.REPLIED
+
+    assert printed == [f"-> {CUSTOMER}: You said: Hello"]
+    assert fake_twilio.requests == []
