@@ -23,7 +23,8 @@ from chatbotctl.core.config import Key
 from chatbotctl.core.flow.accept import Accepted, accept
 from chatbotctl.core.flow.slack_poster import SlackPoster, post_all
 from chatbotctl.core.flow.worker import Worker, work_once
-from chatbotctl.core.records import Backend, Business, InboundMessage, Outcome
+from chatbotctl.core.records.business import Backend, Business
+from chatbotctl.core.records.message import InboundMessage, Outcome
 from chatbotctl.core.storage import businesses, migrate, turns
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.wiring import Core

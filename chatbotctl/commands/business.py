@@ -17,7 +17,7 @@ from chatbotctl.commands.business_update import update
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import Business
+    from chatbotctl.core.records.business import Business
     from chatbotctl.core.wiring import Core
 
 business_app = typer.Typer(

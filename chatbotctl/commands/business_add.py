@@ -13,7 +13,7 @@ from chatbotctl.commands import output
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import Business
+    from chatbotctl.core.records.business import Business
     from chatbotctl.core.wiring import Core
 
 

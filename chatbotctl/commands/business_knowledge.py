@@ -18,7 +18,7 @@ from chatbotctl.commands.session import session_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chatbotctl.core.records import Business, KnowledgeFile
+    from chatbotctl.core.records.business import Business, KnowledgeFile
     from chatbotctl.core.wiring import Core
 
 knowledge_app = typer.Typer(
@@ -43,7 +43,7 @@ def add(
 
     Example: chatbotctl business knowledge add luna faq.md prices.md
     """
-    from chatbotctl.core.records import Backend
+    from chatbotctl.core.records.business import Backend
     from chatbotctl.core.storage import businesses
     from chatbotctl.core.upkeep import knowledge_intake
 
@@ -125,7 +125,7 @@ def sync(ctx: typer.Context, name: options.NameOf) -> None:
     Example: chatbotctl business knowledge sync luna
     """
     from chatbotctl.core.errors import RefusedError
-    from chatbotctl.core.records import Backend
+    from chatbotctl.core.records.business import Backend
     from chatbotctl.core.storage import businesses
 
     with session_of(ctx).core() as core:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from chatbotctl.commands.session import Session
-from chatbotctl.core.records import Backend, History, Layout
+from chatbotctl.core.records.business import Backend, History, Layout
 
 
 def known_names(ctx: typer.Context, incomplete: str) -> list[str]:

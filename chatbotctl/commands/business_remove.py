@@ -12,7 +12,7 @@ from chatbotctl.commands.business_threads import forget_cached
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import Business, KnowledgeFile
+    from chatbotctl.core.records.business import Business, KnowledgeFile
     from chatbotctl.core.wiring import Core
 
 

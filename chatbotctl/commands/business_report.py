@@ -8,7 +8,7 @@ from chatbotctl.commands import moments, output
 
 if TYPE_CHECKING:
     from chatbotctl.core.errors import ConfigurationError
-    from chatbotctl.core.records import Business, KnowledgeFile
+    from chatbotctl.core.records.business import Business, KnowledgeFile
     from chatbotctl.core.wiring import Core
 
 
@@ -77,7 +77,7 @@ def problem_of(core: Core, business: Business) -> ConfigurationError | None:
 
 def advise(core: Core, business: Business) -> None:
     """Say what is still to be done for this business, and the command that does it."""
-    from chatbotctl.core.records import Backend
+    from chatbotctl.core.records.business import Backend
     from chatbotctl.core.storage import knowledge
 
     name = business.name

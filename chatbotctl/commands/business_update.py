@@ -16,7 +16,7 @@ from chatbotctl.commands.session import session_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chatbotctl.core.records import Business
+    from chatbotctl.core.records.business import Business
     from chatbotctl.core.wiring import Core
 
 #: What `--clear` stores, by the Business record's names; the option's name with `_` for `-` unless told here.

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from chatbotctl.core.errors import AlreadyExists, NotFoundError, RefusedError
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import Backend, Business, History, Layout
+    from chatbotctl.core.records.business import Backend, Business, History, Layout
 
 #: Characters, as the columns have them (storage/schema.py).
 LONGEST_NAME = 80

@@ -18,7 +18,7 @@ from chatbotctl.commands.which_thread import business_at, only_business
 
 if TYPE_CHECKING:
     from chatbotctl.core.ports import ThreadCache
-    from chatbotctl.core.records import CachedThread
+    from chatbotctl.core.records.conversation import CachedThread
     from chatbotctl.core.upkeep.verify_cache import Difference
     from chatbotctl.core.wiring import Core
 
@@ -43,10 +43,8 @@ def rebuild(ctx: typer.Context, dry_run: DryRunOption = False, as_json: JsonOpti
     """
     from chatbotctl.core.upkeep.rebuild_cache import rebuild as run
 
-    # A tenth of the time would go to the garbage collector, which looks again and again at all that is loaded by now,
-    # and at commands that are on their way to Redis.
+    # What is loaded by now stays: without this, every pass of the garbage collector looks at all of it again.
     gc.freeze()
-    gc.set_threshold(50_000)
     started = time.perf_counter()
     with _opened(ctx) as (core, cache):
         done = run(core.database, cache, progress=_progress, dry_run=dry_run)
@@ -143,7 +141,7 @@ def _wanted(core: Core, sender: str, to: str | None) -> tuple[CachedThread, str 
     """The key that is meant, as an entry without a thread, and the thread in the database."""
     from chatbotctl.core.addresses import normalise
     from chatbotctl.core.errors import ConversationNotFound
-    from chatbotctl.core.records import CachedThread
+    from chatbotctl.core.records.conversation import CachedThread
     from chatbotctl.core.storage import conversations
 
     address = normalise(sender)

@@ -15,7 +15,7 @@ from chatbotctl.commands.which_thread import only_business
 
 if TYPE_CHECKING:
     from chatbotctl.core.errors import ChatbotError
-    from chatbotctl.core.records import InboundMessage, Outcome
+    from chatbotctl.core.records.message import InboundMessage, Outcome
     from chatbotctl.core.wiring import Core
 
 #: Seconds that Slack is given to take the posts of one simulated message.
@@ -62,7 +62,7 @@ def simulate(
     Example: chatbotctl simulate --from +15557654321 --body "Do you deliver?"
     """
     from chatbotctl.core.addresses import normalise
-    from chatbotctl.core.records import InboundMessage
+    from chatbotctl.core.records.message import InboundMessage
 
     with session_of(ctx).core() as core:
         message = InboundMessage(
@@ -151,7 +151,7 @@ def _replies(core: Core, sid: str) -> list[str]:
 def _result(core: Core, outcome: Outcome, status: int) -> _Result:
     """The result with what the database knows of it."""
     from chatbotctl.core.errors import AssistantError
-    from chatbotctl.core.records import Result
+    from chatbotctl.core.records.message import Result
     from chatbotctl.core.storage import conversations
 
     with core.database.read() as tx:

@@ -13,7 +13,7 @@ from chatbotctl.commands.session import session_of
 from chatbotctl.commands.which_thread import FromOption, IdArgument, ToOption, bare, find_thread
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import ThreadSummary
+    from chatbotctl.core.records.conversation import ThreadSummary
     from chatbotctl.core.wiring import Core
 
 thread_app = typer.Typer(
@@ -169,7 +169,7 @@ def _row(summary: ThreadSummary) -> tuple[object, ...]:
 def _forget_cached(core: Core, found: ThreadSummary) -> None:
     """Take the entry out of a shared cache. One that stays behind does no harm here: the database decides."""
     from chatbotctl.core.errors import OutsideError
-    from chatbotctl.core.records import cache_key
+    from chatbotctl.core.records.conversation import cache_key
 
     thread = found.conversation
     try:

@@ -9,7 +9,7 @@ from chatbotctl.commands import moments, output
 from chatbotctl.commands.which_thread import bare
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records import ThreadSummary, TranscriptEntry
+    from chatbotctl.core.records.conversation import ThreadSummary, TranscriptEntry
 
 #: Colour of each author's name.
 _STYLES = {"customer": "cyan", "assistant": "green", "operator": "magenta", "system": "white"}
@@ -90,7 +90,7 @@ def _show_head(found: ThreadSummary) -> None:
 
 
 def _show_entry(found: ThreadSummary, entry: TranscriptEntry) -> None:
-    from chatbotctl.core.records import NO_TEXT_KINDS
+    from chatbotctl.core.records.message import NO_TEXT_KINDS
 
     name = _NAMES.get(entry.author.value) or found.conversation.profile_name or "Customer"
     remarks = ["simulated"] if entry.simulated else []

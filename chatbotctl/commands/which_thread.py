@@ -12,7 +12,8 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from chatbotctl.core.records import Business, ThreadSummary
+    from chatbotctl.core.records.business import Business
+    from chatbotctl.core.records.conversation import ThreadSummary
     from chatbotctl.core.wiring import Core
 
 IdArgument = Annotated[int | None, typer.Argument(metavar="ID", help="The thread's id.")]

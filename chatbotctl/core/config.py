@@ -23,7 +23,7 @@ from chatbotctl.core.errors import ConfigurationError
 
 PREFIX = "CHATBOTCTL_"
 
-#: Plain environment name -> (section, key). The vendors' and the mission's own names.
+#: Plain environment name -> (section, key). The names that the vendors' own tools use.
 PLAIN_NAMES: dict[str, tuple[str, str]] = {
     "DATABASE_URL": ("database", "url"),
     "REDIS_URL": ("redis", "url"),

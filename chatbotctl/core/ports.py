@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from chatbotctl.core.records import (
-    Answer,
-    Business,
-    CachedThread,
-    Line,
-    Place,
-    Post,
-    Question,
-    SentMessage,
-    Translation,
-)
+from chatbotctl.core.records.assistant import Answer, Question, Translation
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import CachedThread, Line
+from chatbotctl.core.records.slack import Place, Post
+from chatbotctl.core.records.turn import SentMessage
 
 
 class Assistant(Protocol):

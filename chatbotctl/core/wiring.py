@@ -32,7 +32,7 @@ from chatbotctl.core.config import Loaded, Settings
 from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache
-from chatbotctl.core.records import Backend, Business
+from chatbotctl.core.records.business import Backend, Business
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.credentials import Vault
 from chatbotctl.core.storage.engine import Database

@@ -21,7 +21,7 @@ from chatbotctl.core.errors import (
     StorageUnavailable,
     UnreadableMessage,
 )
-from chatbotctl.core.records import Outcome, Result
+from chatbotctl.core.records.message import Outcome, Result
 
 #: The content type of every answer but TwiML.
 JSON = "application/json"

@@ -10,7 +10,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from chatbotctl.core.flow import pipeline
-from chatbotctl.core.records import InboundMessage, Outcome
+from chatbotctl.core.records.message import InboundMessage, Outcome
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.signature import SignatureGate, TrustedProxies
 

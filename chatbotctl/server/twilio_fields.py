@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from chatbotctl.core.addresses import readable_address
 from chatbotctl.core.errors import UnreadableMessage
-from chatbotctl.core.records import SIMULATED_PARAMETER, InboundMessage, Media
+from chatbotctl.core.records.message import SIMULATED_PARAMETER, InboundMessage, Media
 
 #: WhatsApp messages carry one attachment, Twilio's other channels up to ten.
 MOST_MEDIA = 10

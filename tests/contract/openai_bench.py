@@ -13,7 +13,9 @@ from chatbotctl.core.adapters.openai_chat import OpenAIChat
 from chatbotctl.core.adapters.openai_responses import OpenAIResponses
 from chatbotctl.core.adapters.openai_threads import OpenAIThreads
 from chatbotctl.core.errors import AssistantError
-from chatbotctl.core.records import Answer, Author, Business, History, Line, Question
+from chatbotctl.core.records.assistant import Answer, Question
+from chatbotctl.core.records.business import Business, History
+from chatbotctl.core.records.conversation import Author, Line
 from tests.fakes.openai_server import FakeOpenAI
 
 KEY = "sk-canary-5f1c0a9e77"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatbotctl.core.adapters.slack_channel import SlackChannel
 from chatbotctl.core.ports import Mirror
-from chatbotctl.core.records import Place, Post
+from chatbotctl.core.records.slack import Place, Post
 from tests.fakes.slack_server import FakeSlack
 
 TOKEN = "xoxb-test"

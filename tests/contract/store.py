@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import Row, Table, func, select, update
 
-from chatbotctl.core.records import Business, InboundMessage, Lease, Turn
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.message import InboundMessage
+from chatbotctl.core.records.turn import Lease, Turn
 from chatbotctl.core.storage import inbox, turns
 from chatbotctl.core.storage.engine import Database, now
 from chatbotctl.core.storage.inbox import Taken

@@ -17,7 +17,9 @@ from chatbotctl.core.adapters.openai_responses import OpenAIResponses
 from chatbotctl.core.adapters.openai_threads import OpenAIThreads
 from chatbotctl.core.errors import AssistantError, AssistantNotUsable, ThreadGone
 from chatbotctl.core.ports import Assistant
-from chatbotctl.core.records import Author, Backend, Business, History, Line, Question
+from chatbotctl.core.records.assistant import Question
+from chatbotctl.core.records.business import Backend, Business, History
+from chatbotctl.core.records.conversation import Author, Line
 from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI
 

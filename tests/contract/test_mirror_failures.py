@@ -10,7 +10,7 @@ import pytest
 from chatbotctl.core.adapters.slack_channel import SlackChannel
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.ports import Mirror
-from chatbotctl.core.records import Place, Post
+from chatbotctl.core.records.slack import Place, Post
 from tests.contract.slack_bench import HELLO, TOKEN, make_mirror, opened
 from tests.fakes.loopback import Response
 from tests.fakes.slack_server import FakeSlack

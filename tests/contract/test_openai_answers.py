@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatbotctl.core.errors import AssistantError
-from chatbotctl.core.records import Usage
+from chatbotctl.core.records.assistant import Usage
 from tests.contract.openai_bench import PRIVATE, Bench, error_body, open_bench
 from tests.fakes.loopback import Response
 

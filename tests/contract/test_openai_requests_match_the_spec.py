@@ -15,7 +15,9 @@ import pytest
 from chatbotctl.core.adapters.openai_responses import OpenAIResponses
 from chatbotctl.core.adapters.openai_threads import OpenAIThreads
 from chatbotctl.core.errors import AssistantError
-from chatbotctl.core.records import Author, Business, History, Line, Question
+from chatbotctl.core.records.assistant import Question
+from chatbotctl.core.records.business import Business, History
+from chatbotctl.core.records.conversation import Author, Line
 from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.specs import answer_violations, needs_specs, violations

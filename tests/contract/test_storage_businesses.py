@@ -6,7 +6,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound, NotFoundError, SecretKeyError
-from chatbotctl.core.records import Backend, Business, History, Layout
+from chatbotctl.core.records.business import Backend, Business, History, Layout
 from chatbotctl.core.storage import businesses, credentials, knowledge
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.credentials import Vault

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chatbotctl.core.records import Business, CachedThread
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage import cached_threads, conversations
 from chatbotctl.core.storage.engine import Database
 from tests.contract.store import take

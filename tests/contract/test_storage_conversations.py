@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from chatbotctl.core.errors import ConversationNotFound
-from chatbotctl.core.records import Author, Business, Conversation, HeldBy, SentMessage, Turn
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Author, Conversation, HeldBy
+from chatbotctl.core.records.turn import SentMessage, Turn
 from chatbotctl.core.storage import conversations, outbox
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatbotctl.core.records import Business, Media
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.message import Media
 from chatbotctl.core.storage import conversations, inbox
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import business_clients, clients, events, inbound_messages

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatbotctl.core.records import Author, Business, Layout, OwedPost, SentMessage, Turn
+from chatbotctl.core.records.business import Business, Layout
+from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.slack import OwedPost
+from chatbotctl.core.records.turn import SentMessage, Turn
 from chatbotctl.core.storage import businesses, conversations, events, outbox, slack_posts
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database, now

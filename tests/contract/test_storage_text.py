@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatbotctl.core.records import Answer, Author, Failure
+from chatbotctl.core.records.assistant import Answer
+from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.turn import Failure
 from chatbotctl.core.storage import conversations, inbox, outbox, slack_posts, turns
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import inbound_messages

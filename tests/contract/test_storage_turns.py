@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chatbotctl.core.errors import LeaseLost
-from chatbotctl.core.records import Answer, Business, Failure, Lease, Usage
+from chatbotctl.core.records.assistant import Answer, Usage
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.turn import Failure, Lease
 from chatbotctl.core.storage import businesses, conversations, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database

@@ -17,7 +17,7 @@ from chatbotctl.core.adapters.memory_cache import MemoryCache
 from chatbotctl.core.adapters.redis_cache import RedisCache
 from chatbotctl.core.errors import ConfigurationError, OutsideError
 from chatbotctl.core.ports import ThreadCache
-from chatbotctl.core.records import CachedThread
+from chatbotctl.core.records.conversation import CachedThread
 
 BUSINESS = "whatsapp:+15550001111"
 

@@ -14,7 +14,7 @@ import responses
 from chatbotctl.core.adapters import google_translate
 from chatbotctl.core.adapters.google_translate import GoogleTranslate
 from chatbotctl.core.errors import TranslationError
-from chatbotctl.core.records import Translation
+from chatbotctl.core.records.assistant import Translation
 from tests.fakes.google_server import FakeGoogleTranslate, refusal
 from tests.fakes.loopback import Response
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.errors import ChatbotError
-from chatbotctl.core.records import Outcome, Result
+from chatbotctl.core.records.message import Outcome, Result
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core
 from tests.fakes.loopback import Response

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chatbotctl.core.records import CachedThread, Result
+from chatbotctl.core.records.conversation import CachedThread
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import businesses, conversations
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core

@@ -14,7 +14,8 @@ from sqlalchemy import insert
 
 from chatbotctl.core.adapters.redis_cache import RedisCache
 from chatbotctl.core.errors import OutsideError
-from chatbotctl.core.records import Business, CachedThread
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database

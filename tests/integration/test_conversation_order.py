@@ -12,7 +12,8 @@ import pytest
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.pipeline import receive
 from chatbotctl.core.flow.worker import Worker, work_once
-from chatbotctl.core.records import HeldBy, Result
+from chatbotctl.core.records.conversation import HeldBy
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core

@@ -17,7 +17,8 @@ from chatbotctl.core.errors import (
     UnreadableMessage,
 )
 from chatbotctl.core.flow.pipeline import receive
-from chatbotctl.core.records import NO_TEXT_KINDS, Business, Media, Result
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.message import NO_TEXT_KINDS, Media, Result
 from chatbotctl.core.storage import businesses, conversations, knowledge
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core

@@ -12,7 +12,7 @@ import pytest
 
 from chatbotctl.core.config import Key
 from chatbotctl.core.flow.pipeline import receive
-from chatbotctl.core.records import Result
+from chatbotctl.core.records.message import Result
 from tests.fakes.google_server import FakeGoogleTranslate
 from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.flow.accept import Accepted
-from chatbotctl.core.records import Result
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import businesses, conversations, outbox
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core

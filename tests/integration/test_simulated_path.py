@@ -10,7 +10,7 @@ import pytest
 from chatbotctl.core.errors import AssistantNotUsable, BusinessNotFound
 from chatbotctl.core.flow.await_outcome import await_outcome
 from chatbotctl.core.flow.simulate import simulate
-from chatbotctl.core.records import InboundMessage, Outcome, Result
+from chatbotctl.core.records.message import InboundMessage, Outcome, Result
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core

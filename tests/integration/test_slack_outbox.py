@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.flow.slack_poster import SlackPoster, claim_post, post_all
-from chatbotctl.core.records import Result
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import schema as tables
 from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI

@@ -10,7 +10,7 @@ import pytest
 from chatbotctl.core import secret_key
 from chatbotctl.core.config import Key
 from chatbotctl.core.flow.slack_poster import claim_post, deliver_post
-from chatbotctl.core.records import Business
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.storage import businesses
 from chatbotctl.core.wiring import Core
 from tests.fakes.openai_server import FakeOpenAI

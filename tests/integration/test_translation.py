@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.config import Key
-from chatbotctl.core.records import Result
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.wiring import Core
 from tests.fakes.google_server import FakeGoogleTranslate, refusal

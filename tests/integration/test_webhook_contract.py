@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
-from chatbotctl.core.records import HeldBy
+from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.storage import businesses
 from chatbotctl.core.storage.schema import business_clients
 from chatbotctl.core.wiring import Core

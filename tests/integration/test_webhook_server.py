@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from chatbotctl.core import config, secret_key
 from chatbotctl.core.errors import ConfigurationError, ConflictError, SchemaMismatch
-from chatbotctl.core.records import Result
+from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import turns
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.request_reading import MAX_BODY

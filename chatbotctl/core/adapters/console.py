@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from chatbotctl.core.records import SentMessage
+from chatbotctl.core.records.turn import SentMessage
 
 
 class ConsoleMessenger:

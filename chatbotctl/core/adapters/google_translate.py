@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core.adapters.breaker import Breaker
 from chatbotctl.core.errors import TranslationError
-from chatbotctl.core.records import Translation
+from chatbotctl.core.records.assistant import Translation
 
 if TYPE_CHECKING:
     import requests

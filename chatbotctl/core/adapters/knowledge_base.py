@@ -19,7 +19,9 @@ from chatbotctl.core.adapters.knowledge_index import KnowledgeIndex
 from chatbotctl.core.adapters.knowledge_passages import Passage, passages_in
 from chatbotctl.core.adapters.knowledge_words import Words, word_set
 from chatbotctl.core.errors import AssistantError, StorageUnavailable, ThreadGone
-from chatbotctl.core.records import Answer, Business, Line, Question
+from chatbotctl.core.records.assistant import Answer, Question
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Line
 
 #: What customers read when no passage answers.
 DONT_KNOW = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cachetools import LRUCache
 
-from chatbotctl.core.records import CachedThread, cache_key
+from chatbotctl.core.records.conversation import CachedThread, cache_key
 
 #: Entries. About 45 MB when full: an entry with its key and its three texts takes some 450 bytes.
 MAX_ENTRIES = 100_000

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from chatbotctl.core.adapters import openai_turn as turn
 from chatbotctl.core.adapters.openai_client import LazyClient, code_or, patience, provider_errors, unreadable
 from chatbotctl.core.errors import AssistantError
-from chatbotctl.core.records import Answer, Business, History, Line, Question, Usage
+from chatbotctl.core.records.assistant import Answer, Question, Usage
+from chatbotctl.core.records.business import Business, History
+from chatbotctl.core.records.conversation import Line
 
 if TYPE_CHECKING:
     from openai.types.responses import EasyInputMessageParam, ResponseInputItemParam, ToolParam

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from chatbotctl.core.errors import AssistantError, AssistantNotUsable, ThreadGone
-from chatbotctl.core.records import Answer, Author, Business, Line, Usage
+from chatbotctl.core.records.assistant import Answer, Usage
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Author, Line
 
 #: Handles that we make up for backends that keep no conversations.
 LOCAL_PREFIX = "local_"

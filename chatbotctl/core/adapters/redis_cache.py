@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from chatbotctl.core.adapters.breaker import Breaker
 from chatbotctl.core.errors import ConfigurationError, OutsideError
 from chatbotctl.core.log import event
-from chatbotctl.core.records import CachedThread, cache_key
+from chatbotctl.core.records.conversation import CachedThread, cache_key
 
 if TYPE_CHECKING:
     from redis import Redis

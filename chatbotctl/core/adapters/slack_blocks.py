@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chatbotctl.core.records import Post
+from chatbotctl.core.records.slack import Post
 
 #: UTF-16 units in one text element: the limit of a section's text object, kept here although rich_text states none.
 ELEMENT_LIMIT = 3_000

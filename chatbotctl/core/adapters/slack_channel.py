@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from chatbotctl.core.adapters.slack_blocks import Message, channel_name, channel_topic, render, user_ids
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.log import event
-from chatbotctl.core.records import Place, Post
+from chatbotctl.core.records.slack import Place, Post
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core.errors import MessengerError
-from chatbotctl.core.records import SentMessage
+from chatbotctl.core.records.turn import SentMessage
 
 if TYPE_CHECKING:
     from twilio.rest import Client

@@ -20,7 +20,8 @@ from chatbotctl.core.errors import (
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
-from chatbotctl.core.records import Business, InboundMessage
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.message import InboundMessage
 from chatbotctl.core.storage import businesses, events, inbox
 
 

@@ -8,7 +8,8 @@ from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Assistant
-from chatbotctl.core.records import Answer, Question, Turn
+from chatbotctl.core.records.assistant import Answer, Question
+from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import events
 
 

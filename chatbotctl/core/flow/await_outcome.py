@@ -6,7 +6,7 @@ import time
 
 from chatbotctl.core.flow.accept import Accepted
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.records import Outcome, Result
+from chatbotctl.core.records.message import Outcome, Result
 from chatbotctl.core.storage import turns
 
 #: Seconds between looks into the database while waiting: another process may run the turn, and it tells nobody here.

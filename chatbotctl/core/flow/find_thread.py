@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.ports import Assistant
-from chatbotctl.core.records import CachedThread, Line, Turn
+from chatbotctl.core.records.conversation import CachedThread, Line
+from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import conversations, turns
 
 #: Most lines of our own transcript that a new provider conversation starts with (the provider's limit: providers.md).

@@ -10,15 +10,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.records import (
-    NO_TEXT_KINDS,
-    Author,
-    Business,
-    Failure,
-    InboundMessage,
-    OutboundPart,
-    Turn,
-)
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.message import NO_TEXT_KINDS, InboundMessage
+from chatbotctl.core.records.turn import Failure, OutboundPart, Turn
 from chatbotctl.core.storage import slack_posts
 from chatbotctl.core.storage.inbox import Taken
 

@@ -16,7 +16,8 @@ from chatbotctl.core.flow.send_reply import Delivery, send_reply
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle
 from chatbotctl.core.flow.translate import translate_answer, translate_question
-from chatbotctl.core.records import InboundMessage, Outcome, Turn
+from chatbotctl.core.records.message import InboundMessage, Outcome
+from chatbotctl.core.records.turn import Turn
 
 
 def receive(services: Services, message: InboundMessage, *, wait_seconds: float) -> Outcome:

@@ -14,7 +14,9 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.split_reply import split
 from chatbotctl.core.flow.whatsapp_format import to_whatsapp
 from chatbotctl.core.log import event
-from chatbotctl.core.records import Answer, Author, Failure, Turn
+from chatbotctl.core.records.assistant import Answer
+from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.turn import Failure, Turn
 from chatbotctl.core.storage import events, outbox, turns
 
 

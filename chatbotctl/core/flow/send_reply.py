@@ -15,7 +15,7 @@ from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Messenger
-from chatbotctl.core.records import Failure, OutboundPart, Turn
+from chatbotctl.core.records.turn import Failure, OutboundPart, Turn
 from chatbotctl.core.storage import events, outbox, turns
 
 

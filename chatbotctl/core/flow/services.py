@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from chatbotctl.core.config import Settings
 from chatbotctl.core.flow.waiting import Waiters
 from chatbotctl.core.ports import Assistant, Messenger, Mirror, ThreadCache, Translator, Wakeup
-from chatbotctl.core.records import Business, Layout
+from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.storage.engine import Database
 
 

@@ -7,7 +7,7 @@ from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.send_reply import Delivery, Sending
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
-from chatbotctl.core.records import Failure, Turn
+from chatbotctl.core.records.turn import Failure, Turn
 from chatbotctl.core.storage import outbox, turns
 
 #: Seconds before a turn that could not be brought to its end is tried again; doubled with each attempt.

@@ -13,7 +13,7 @@ from chatbotctl.core.flow.await_outcome import await_outcome
 from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.worker import work_once, worker_name
-from chatbotctl.core.records import InboundMessage, Outcome, Result
+from chatbotctl.core.records.message import InboundMessage, Outcome, Result
 
 #: Seconds between attempts while somebody else (a server on the same database) has the conversation.
 LOOK_SECONDS = 0.2

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.ports import Mirror
-from chatbotctl.core.records import Business, Conversation, Layout, OwedPost, Place, Post
+from chatbotctl.core.records.business import Business, Layout
+from chatbotctl.core.records.conversation import Conversation
+from chatbotctl.core.records.slack import OwedPost, Place, Post
 from chatbotctl.core.storage import businesses, conversations, slack_posts
 
 #: Attempts, about a second apart, for which a channel waits to be named after an AI thread that is being made.

@@ -15,7 +15,7 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget
 from chatbotctl.core.flow.slack_words import post_of
 from chatbotctl.core.log import event, log_fault
-from chatbotctl.core.records import OwedPost
+from chatbotctl.core.records.slack import OwedPost
 from chatbotctl.core.storage import slack_posts
 
 #: Lanes that are posted to at once. Slack limits each channel, not their number.

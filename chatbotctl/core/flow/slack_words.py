@@ -10,7 +10,7 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing
 from chatbotctl.core.flow.translate import same_language, translated
 from chatbotctl.core.log import event
-from chatbotctl.core.records import OwedPost, Post
+from chatbotctl.core.records.slack import OwedPost, Post
 from chatbotctl.core.storage import inbox
 
 #: What a title ends in when the translation failed: people see that there should be one.

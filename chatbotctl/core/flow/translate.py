@@ -11,7 +11,9 @@ from dataclasses import replace
 from chatbotctl.core.errors import TranslationError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
-from chatbotctl.core.records import Answer, StoredMessage, Turn
+from chatbotctl.core.records.assistant import Answer
+from chatbotctl.core.records.message import StoredMessage
+from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import conversations, inbox
 
 

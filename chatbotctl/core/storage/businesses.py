@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, exc, func, insert, select, update
 
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound
-from chatbotctl.core.records import Backend, Business, CachedThread, History, Layout
+from chatbotctl.core.records.business import Backend, Business, History, Layout
+from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage.schema import business_clients, businesses, clients, credentials, slack_user_ids
 
 

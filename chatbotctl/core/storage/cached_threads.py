@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, Select, func, select
 
-from chatbotctl.core.records import CachedThread, cache_key
+from chatbotctl.core.records.conversation import CachedThread, cache_key
 from chatbotctl.core.storage.schema import business_clients, businesses, clients
 
 

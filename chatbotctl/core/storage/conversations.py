@@ -8,16 +8,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.errors import ConversationNotFound
-from chatbotctl.core.records import (
-    NO_TEXT_KINDS,
-    Author,
-    Business,
-    Conversation,
-    HeldBy,
-    Line,
-    ThreadSummary,
-    TranscriptEntry,
-)
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Author, Conversation, HeldBy, Line, ThreadSummary, TranscriptEntry
+from chatbotctl.core.records.message import NO_TEXT_KINDS
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import (

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, delete, insert, select
 
 from chatbotctl.core.errors import SecretKeyError
-from chatbotctl.core.records import Business
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.storage.schema import credentials
 
 #: Providers that a business may have its own credentials for -> what the secret looks like.

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, case, exc, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
-from chatbotctl.core.records import Business, HeldBy, InboundMessage, StoredMessage
+from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import HeldBy
+from chatbotctl.core.records.message import InboundMessage, StoredMessage
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import insert_or_skip, now
 from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages, turns

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from chatbotctl.core.errors import NotFoundError
-from chatbotctl.core.records import Business, KnowledgeFile
+from chatbotctl.core.records.business import Business, KnowledgeFile
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import knowledge_files
 

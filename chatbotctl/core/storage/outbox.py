@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from chatbotctl.core.records import Author, OutboundPart, SentMessage, Turn
+from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.turn import OutboundPart, SentMessage, Turn
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns

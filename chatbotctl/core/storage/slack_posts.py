@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
-from chatbotctl.core.records import Business, Layout, OwedPost
+from chatbotctl.core.records.business import Business, Layout
+from chatbotctl.core.records.slack import OwedPost
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import slack_posts
 

@@ -13,16 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, insert, null, or_, select, true, update
 
 from chatbotctl.core.errors import LeaseLost
-from chatbotctl.core.records import (
-    Answer,
-    Failure,
-    HeldBy,
-    Lease,
-    Outcome,
-    Result,
-    StoredMessage,
-    Turn,
-)
+from chatbotctl.core.records.assistant import Answer
+from chatbotctl.core.records.conversation import HeldBy
+from chatbotctl.core.records.message import Outcome, Result, StoredMessage
+from chatbotctl.core.records.turn import Failure, Lease, Turn
 from chatbotctl.core.storage import businesses, conversations, events, inbox
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import business_clients, inbound_messages, turns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from chatbotctl.core.errors import AlreadyExists
-from chatbotctl.core.records import Backend, Business
+from chatbotctl.core.records.business import Backend, Business
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.engine import Database
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from chatbotctl.core.errors import NotFoundError, RefusedError
-from chatbotctl.core.records import Backend
+from chatbotctl.core.records.business import Backend
 from chatbotctl.core.storage.knowledge import TEXT_SUFFIXES
 
 #: Bytes of one file: a book has about one million; a provider's limit is far above.

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from chatbotctl.core.errors import AssistantError, ConflictError, NotFoundError
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.ports import KnowledgeStore
-from chatbotctl.core.records import Business, KnowledgeFile
+from chatbotctl.core.records.business import Business, KnowledgeFile
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.engine import Database
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chatbotctl.core.errors import ConfigurationError, OutsideError
 from chatbotctl.core.ports import SignatureCheck
-from chatbotctl.core.records import SIMULATED_PARAMETER, InboundMessage
+from chatbotctl.core.records.message import SIMULATED_PARAMETER, InboundMessage
 
 #: Seconds that Twilio gives a webhook in all.
 TIMEOUT_SECONDS = 15.0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chatbotctl.core.ports import ThreadCache
-from chatbotctl.core.records import CachedThread
+from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage import cached_threads
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.upkeep.rebuild_cache import PAGE, Progress, known

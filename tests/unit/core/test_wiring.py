@@ -19,7 +19,7 @@ from chatbotctl.core.adapters.redis_cache import RedisCache
 from chatbotctl.core.adapters.twilio_whatsapp import TwilioWhatsApp
 from chatbotctl.core.config import Key
 from chatbotctl.core.errors import AssistantNotUsable, ConfigurationError, SecretKeyError
-from chatbotctl.core.records import Business
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.storage import businesses
 from chatbotctl.core.wiring import Core
 from tests.installs import BUSINESS, add_business, install

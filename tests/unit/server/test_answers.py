@@ -10,7 +10,7 @@ import pytest
 
 from chatbotctl.core import errors
 from chatbotctl.core.errors import ChatbotError
-from chatbotctl.core.records import Outcome, Result
+from chatbotctl.core.records.message import Outcome, Result
 from chatbotctl.server import answers
 
 

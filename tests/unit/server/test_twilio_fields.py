@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatbotctl.core.errors import UnreadableMessage
-from chatbotctl.core.records import NO_TEXT_KINDS, InboundMessage, Media
+from chatbotctl.core.records.message import NO_TEXT_KINDS, InboundMessage, Media
 from chatbotctl.server.twilio_fields import MOST_MEDIA, message_of, receiver_of
 
 BASE = {"From": "whatsapp:+15552223333", "To": "whatsapp:+15550001111", "MessageSid": "SM1"}

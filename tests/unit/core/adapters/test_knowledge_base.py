@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import chatbotctl
 from chatbotctl.core.adapters.knowledge_base import DONT_KNOW, GREETING, WELCOME, KnowledgeBase
 from chatbotctl.core.errors import AssistantError, StorageUnavailable, ThreadGone
-from chatbotctl.core.records import Answer, Business, Question
+from chatbotctl.core.records.assistant import Answer, Question
+from chatbotctl.core.records.business import Business
 
 DEMO = Path(chatbotctl.__file__).parent / "core" / "upkeep" / "demo_files"
 

@@ -10,7 +10,7 @@ import pytest
 from chatbotctl.core.adapters.slack_channel import SlackChannel
 from chatbotctl.core.adapters.slack_manifest import manifest
 from chatbotctl.core.errors import MirrorError
-from chatbotctl.core.records import Place, Post
+from chatbotctl.core.records.slack import Place, Post
 from tests.fakes.slack_server import FakeSlack
 
 #: Method -> the bot scopes that its calls may need (public, private), from the scopes' pages of docs.slack.dev.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.errors import NotFoundError, RefusedError
-from chatbotctl.core.records import Backend
+from chatbotctl.core.records.business import Backend
 from chatbotctl.core.upkeep import knowledge_intake
 from chatbotctl.core.upkeep.knowledge_intake import LARGEST
 

@@ -10,7 +10,7 @@ import pytest
 
 from chatbotctl.core.adapters.openai_vector_stores import OpenAIVectorStores
 from chatbotctl.core.errors import AssistantError, ConflictError
-from chatbotctl.core.records import Business
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.upkeep import knowledge_sync

@@ -1,0 +1,44 @@
+"""What Slack is owed, and where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in Slack a conversation stands."""
+
+    channel: str
+    #: The Slack thread's first message in layout `thread`; None in layout `channel`.
+    thread_ts: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One Slack post, unescaped: the mirror escapes. The text parts are customer or model text."""
+
+    #: Fixed words of ours, shown in bold: who speaks.
+    title: str
+    #: The text itself; may be any Unicode at all.
+    text: str
+    #: A second text under it (the translation), with its own fixed title.
+    translation: str | None = None
+    #: True: it stands out and mentions the business's Slack users.
+    alert: bool = False
+    mention: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedPost:
+    """One post that Slack is owed, as the poster claimed it."""
+
+    id: int
+    conversation_id: int
+    kind: str
+    title: str
+    text: str
+    translation: str | None
+    inbound_id: int | None
+    lane: str
+    attempts: int
