@@ -82,8 +82,7 @@ def install(
     flags: Mapping[Key, object] | None = None,
     database_url: str | None = None,
     redis_url: str | None = None,
-    console: Callable[[str], None] = lambda _: None,
-    print_unsent: bool = False,
+    print_unsent: Callable[[str], None] | None = None,
 ) -> Iterator[Core]:
     """A Core on a migrated database; without `database_url` on SQLite in the test's CHATBOTCTL_HOME."""
     given: dict[Key, object] = {**QUICK, **vendors.flags()}
@@ -91,7 +90,9 @@ def install(
         given["database", "url"] = database_url
     if redis_url is not None:
         given["redis", "url"] = redis_url
-    core = Core(config.load(flags={**given, **(flags or {})}), console=console, print_unsent=print_unsent)
+    core = Core(config.load(flags={**given, **(flags or {})}))
+    if print_unsent is not None:
+        core.print_unsent(print_unsent)
     try:
         migrate.upgrade(core.database)
         yield core

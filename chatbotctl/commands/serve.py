@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from chatbotctl.commands import output
 from chatbotctl.commands.session import Session, session_of
-
-if TYPE_CHECKING:
-    from chatbotctl.core.config import Loaded
 
 
 def serve(
@@ -35,15 +32,17 @@ def serve(
         _set_up_demo(session)
     flags = {("server", "host"): host, ("server", "port"): port, ("server", "threads"): threads}
     loaded = session.loaded(flags)
-    # Without a Twilio account replies are printed: that is an install which is being tried out.
-    with session.core(flags, console=_show, print_unsent=True) as core:
+    with session.core(flags) as core:
+        is_tried_out = not (core.has_auth_token() or loaded.settings.twilio.account_sid)
+        if is_tried_out:
+            core.print_unsent(_show)
         settings = loaded.settings.log
         log.configure(level="debug" if session.verbose else settings.level, format=settings.format)
         run.serve(
             core,
             host=loaded.settings.server.host,
             port=loaded.settings.server.port,
-            on_ready=lambda url: _greet(url, loaded, demo=demo),
+            on_ready=lambda url: _greet(url, is_tried_out=is_tried_out, demo=demo),
         )
 
 
@@ -62,10 +61,9 @@ def _set_up_demo(session: Session) -> None:
         add_demo(core.database)
 
 
-def _greet(url: str, loaded: Loaded, *, demo: bool) -> None:
-    twilio = loaded.settings.twilio
+def _greet(url: str, *, is_tried_out: bool, demo: bool) -> None:
     output.note(f"Serving on {url} (webhook: {url}/whatsapp). Stop with Ctrl-C.")
-    if not twilio.account_sid or twilio.auth_token is None:
+    if is_tried_out:
         output.note("No Twilio account is set up: replies are printed here instead of sent.", style="yellow")
     if demo:
         _say_what_to_try(url)

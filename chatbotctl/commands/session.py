@@ -6,7 +6,7 @@ Each command takes it from `ctx.obj`. This is the only place here that builds a 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,15 +44,12 @@ class Session:
         self,
         flags: Mapping[Key, object] | None = None,
         *,
-        console: Callable[[str], None] = lambda _: None,
-        print_unsent: bool = False,
         any_schema: bool = False,
     ) -> Iterator[Core]:
         """An open Core, closed at the end of the block.
 
         Arguments:
             flags: settings given on the command line, by (section, key).
-            console, print_unsent: as Core takes them.
             any_schema: also on a database that this version's tables are not in (yet).
 
         Raises ConfigurationError, SchemaMismatch, StorageUnavailable.
@@ -62,7 +59,7 @@ class Session:
 
         loaded = self.loaded(flags)
         self._log_quietly()
-        core = Core(loaded, console=console, print_unsent=print_unsent)
+        core = Core(loaded)
         try:
             if not any_schema:
                 migrate.require_fitting(core.database)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 SLACK_SECONDS = 30.0
 #: Seconds beyond the assistant's own deadline that another process's turn in the conversation is waited for.
 GRACE_SECONDS = 20.0
-#: Characters that a stored MessageSid may have.
-LONGEST_SID = 64
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,7 @@ def _run_here(core: Core, message: InboundMessage, *, slack: bool) -> _Result:
 
     wait_seconds = core.settings.openai.turn_deadline_seconds + GRACE_SECONDS
     try:
-        _require_storable(message)
-        outcome = run(core.services, message, wait_seconds=wait_seconds)
+        outcome = run(core.services, message, wait_seconds=wait_seconds, on_waiting=_say_what_is_waited_for)
     except ChatbotError as error:
         # Without an assistant the message is stored all the same, and the customer reads the apology.
         replies = _replies(core, message.sid) if isinstance(error, AssistantNotUsable) else []
@@ -125,19 +122,8 @@ def _run_here(core: Core, message: InboundMessage, *, slack: bool) -> _Result:
     return _result(core, outcome, answers.for_outcome(outcome).status)
 
 
-def _require_storable(message: InboundMessage) -> None:
-    """Raise UnreadableMessage for what a webhook would be refused for: a shell hands over any bytes."""
-    from chatbotctl.core.errors import UnreadableMessage
-
-    for name, text in (
-        ("Body", message.body),
-        ("ProfileName", message.profile_name or ""),
-        ("MessageSid", message.sid),
-    ):
-        if any("\ud800" <= char <= "\udfff" or char == "\0" for char in text):
-            raise UnreadableMessage(f"{name} is not valid UTF-8, or has a NUL in it.")
-    if len(message.sid) > LONGEST_SID or not message.sid.isprintable():
-        raise UnreadableMessage(f"MessageSid is not an id of up to {LONGEST_SID} characters.")
+def _say_what_is_waited_for() -> None:
+    output.note("Waiting for the turn before in this thread, which a running server has to finish...", style="dim")
 
 
 def _replies(core: Core, sid: str) -> list[str]:
@@ -164,10 +150,11 @@ def _result(core: Core, outcome: Outcome, status: int) -> _Result:
 def _post(core: Core, message: InboundMessage, url: str) -> _Result:
     """Post the message to a running server as Twilio would, marked as simulated."""
     from chatbotctl.core.errors import ChatbotError, OutsideError
+    from chatbotctl.core.flow.accept import require_readable
     from chatbotctl.core.storage import turns
     from chatbotctl.core.upkeep.post_webhook import post_webhook
 
-    _require_storable(message)
+    require_readable(message)
     answer = post_webhook(
         message,
         server_url=url,

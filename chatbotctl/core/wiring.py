@@ -56,19 +56,14 @@ class Core:
 
     Arguments:
         loaded: the settings, and where the install lives.
-        console: what shows a WhatsApp message that is printed instead of sent.
-        print_unsent: print what would be sent where no Twilio account is set up at all (an install that is tried out);
-            without it, sending is then a ConfigurationError.
     """
 
-    def __init__(
-        self, loaded: Loaded, *, console: Callable[[str], None] = lambda _: None, print_unsent: bool = False
-    ) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.settings: Settings = loaded.settings
         self.database = Database(loaded.database_url)
-        self._console = ConsoleMessenger(console)
-        self._print_unsent = print_unsent
+        self._show: Callable[[str], None] | None = None
+        self._console = ConsoleMessenger(lambda text: self._show(text) if self._show else None)
         self._lock = threading.Lock()
         self._clients: LRUCache[object, object] = LRUCache(MOST_CLIENTS)
         self.services = Services(
@@ -89,6 +84,21 @@ class Core:
         """What opens businesses' credentials. Raises SecretKeyError."""
         return Vault(secret_key.load(self.loaded.home))
 
+    def print_unsent(self, show: Callable[[str], None]) -> None:
+        """Show what cannot be sent for want of any Twilio account, and what is simulated: this install is tried out.
+
+        Otherwise sending without an account is a ConfigurationError, and simulated messages are shown by nobody but
+        `simulate` itself.
+        """
+        self._show = show
+
+    def has_auth_token(self) -> bool:
+        """Whether the install, or any business, has a Twilio auth token: then it is for real."""
+        if self.settings.twilio.auth_token is not None:
+            return True
+        with self.database.read() as tx:
+            return any("twilio" in business.own_credentials for business in businesses.listed(tx))
+
     def assistant_of(self, business: Business) -> Assistant:
         """The business's own assistant, ready to be asked. Raises AssistantNotUsable or SecretKeyError."""
         assistant = self._assistant(business)
@@ -99,7 +109,7 @@ class Core:
         """Sends as the business: by its own account, or the install's. Raises ConfigurationError."""
         account = self.twilio_account(business)
         if account is None:
-            if self._print_unsent and not self.settings.twilio.account_sid:
+            if self._show is not None and not self.settings.twilio.account_sid:
                 return self._console
             raise ConfigurationError(
                 "There is no Twilio account to send by.",

@@ -16,6 +16,7 @@ from flask import Request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from chatbotctl.core.errors import UnreadableMessage
+from chatbotctl.core.storable_text import require_storable
 
 FORM, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 #: Bytes. Twilio's longest forms have some 10 KB.
@@ -23,7 +24,6 @@ MAX_BODY = 64 * 1024
 
 #: Names that may be repeated in an error: Twilio's look like this, and customers' words hardly ever do.
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ class ReceivedFields:
         if self.problem is not None:
             raise self.problem
         for name, value in self.pairs:
-            _require_storable(name, "A field's name")
-            _require_storable(value, _named(name))
+            require_storable(name, "A field's name")
+            require_storable(value, _named(name))
         return self.first
 
 
@@ -123,14 +123,6 @@ def _json_text(name: str, value: object) -> str:
 
 def _no_constant(name: str) -> str:
     raise ValueError(name)
-
-
-def _require_storable(text: str, what: str) -> None:
-    """Raise UnreadableMessage for what PostgreSQL refuses (NUL) and what UTF-8 cannot hold (lone surrogates)."""
-    if "\0" in text:
-        raise UnreadableMessage(f"{what} contains a NUL character.")
-    if _SURROGATE.search(text):
-        raise UnreadableMessage(f"{what} contains half of a character (a lone surrogate).")
 
 
 def _named(name: str) -> str:

@@ -18,7 +18,7 @@ from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.flow.slack_poster import SlackPoster
 from chatbotctl.core.flow.worker import Worker
 from chatbotctl.core.log import event
-from chatbotctl.core.storage import businesses, migrate
+from chatbotctl.core.storage import migrate
 from chatbotctl.core.wiring import Core
 from chatbotctl.server import listening, serving
 from chatbotctl.server.app import create_app
@@ -134,7 +134,7 @@ def _may_be_unsigned(core: Core, *, loopback: bool) -> bool:
     if not core.settings.server.verify_signatures:
         event("signatures_not_verified", level="warning", reason="server.verify_signatures is false")
         return True
-    if _has_auth_token(core):
+    if core.has_auth_token():
         return loopback
     if not loopback:
         raise ConfigurationError(
@@ -145,14 +145,6 @@ def _may_be_unsigned(core: Core, *, loopback: bool) -> bool:
         )
     event("signatures_not_verified", level="warning", reason="there is no Twilio auth token")
     return True
-
-
-def _has_auth_token(core: Core) -> bool:
-    """Whether the install, or any business, has a Twilio auth token."""
-    if core.settings.twilio.auth_token is not None:
-        return True
-    with core.database.read() as tx:
-        return any("twilio" in business.own_credentials for business in businesses.listed(tx))
 
 
 @contextmanager

@@ -9,14 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from chatbotctl.core.addresses import readable_address
+from chatbotctl.core.addresses import PREFIX, readable_address
 from chatbotctl.core.errors import UnreadableMessage
 from chatbotctl.core.records.message import SIMULATED_PARAMETER, InboundMessage, Media
 
 #: WhatsApp messages carry one attachment, Twilio's other channels up to ten.
 MOST_MEDIA = 10
-#: Characters that inbound_messages.sid holds; Twilio's sids have 34.
-LONGEST_SID = 64
 #: Characters of a profile name that are kept; WhatsApp allows 25.
 LONGEST_PROFILE_NAME = 200
 
@@ -77,6 +75,8 @@ def _address(fields: Mapping[str, str], name: str) -> str:
     given = fields.get(name, "")
     if not given:
         raise UnreadableMessage(f"{name} is missing.")
+    if given.startswith(f"{PREFIX} "):
+        raise UnreadableMessage(f"{name} has a space where a + was meant: a form writes + as %2B.")
     address = readable_address(given)
     if address is None:
         raise UnreadableMessage(f"{name} is not an address.")
@@ -85,12 +85,7 @@ def _address(fields: Mapping[str, str], name: str) -> str:
 
 def _sid(fields: Mapping[str, str]) -> str:
     """The message's sid; one of our own for a caller that gives none, whose copies then count as messages."""
-    sid = fields.get("MessageSid") or fields.get("SmsMessageSid")
-    if not sid:
-        return f"local-{uuid.uuid4().hex}"
-    if len(sid) > LONGEST_SID or not sid.isprintable():
-        raise UnreadableMessage(f"MessageSid is not an id of up to {LONGEST_SID} characters.")
-    return sid
+    return fields.get("MessageSid") or fields.get("SmsMessageSid") or f"local-{uuid.uuid4().hex}"
 
 
 def _media(fields: Mapping[str, str]) -> tuple[Media, ...]:

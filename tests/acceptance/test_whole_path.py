@@ -120,3 +120,24 @@ def test_in_layout_thread_one_channel_holds_all_conversations(install: Install, 
     heads = [message for message in channel.messages if message.thread_ts is None]
     assert len(heads) == 2
     assert {message.thread_ts for message in channel.messages} - {None} == {head.ts for head in heads}
+
+
+def test_a_simulation_against_a_running_server_reaches_no_customer(install: Install, vendors: Vendors) -> None:
+    add_shop(install)
+    server = install.serve(CHATBOTCTL_WORKER__QUIET_SECONDS="0")
+    done = install.ok("simulate", "--url", server.url, "--from", ANA, "--body", "Hello", "--json").json
+    assert (done["outcome"], done["status"], done["replies"]) == ("replied", 200, ["You said: Hello"])
+    assert vendors.twilio.requests == []
+    assert "You said" not in server.log, "a server for real prints nobody's words"
+    install.write(server, "Now for real")
+    assert vendors.twilio.sent() == ["You said: Now for real"]
+    wait_for("the real lines in Slack", lambda: [len(c.messages) for c in vendors.slack.channels.values()] == [2])
+
+
+def test_a_forged_webhook_is_refused_and_nothing_of_it_is_stored(install: Install, vendors: Vendors) -> None:
+    add_shop(install)
+    server = install.serve()
+    install.environment["TWILIO_AUTH_TOKEN"] = "somebody-elses"
+    answer = install.write(server, "Hello")
+    assert (answer.status_code, answer.json()["code"]) == (403, "bad_signature")
+    assert install.ok("thread", "list", "--json").json == []

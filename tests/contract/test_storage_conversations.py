@@ -33,7 +33,7 @@ def reply(database: Database, turn: Turn, *bodies: str, author: Author = Author.
         outbox.add_reply(tx, turn, bodies, author)
         for part in outbox.parts(tx, turn.id):
             outbox.start_sending(tx, part, epoch=turn.epoch)
-            outbox.sent(tx, part, SentMessage(sid=f"SMout{part.id}", status="queued"))
+            outbox.sent(tx, turn, part, SentMessage(sid=f"SMout{part.id}", status="queued"))
     finish(database, turn)
 
 

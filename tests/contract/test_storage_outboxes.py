@@ -39,13 +39,11 @@ def test_parts_are_numbered_on_and_go_where_the_customer_wrote_from(database: Da
 
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["one", "two"], Author.ASSISTANT)
-        outbox.add_reply(tx, turn, ["three"], Author.SYSTEM)
         parts = outbox.parts(tx, turn.id)
 
     assert [(part.part, part.body, part.author.value, part.state) for part in parts] == [
         (1, "one", "assistant", "ready"),
         (2, "two", "assistant", "ready"),
-        (3, "three", "system", "ready"),
     ]
     assert {(part.sender, part.recipient) for part in parts} == {(BUSINESS, "whatsapp:+551187654321")}
 
@@ -74,7 +72,7 @@ def test_sent_part_has_its_sid_and_moves_the_conversation_up(database: Database,
         (part,) = outbox.parts(tx, turn.id)
         tx.execute(tables.business_clients.update().values(last_message_at=1.0))
         outbox.not_sent(tx, part, "ready", "20429")
-        outbox.sent(tx, part, SentMessage(sid="SMout", status="queued"))
+        outbox.sent(tx, turn, part, SentMessage(sid="SMout", status="queued"))
 
     with database.read() as tx:
         (sent,) = outbox.replies_to(tx, "SM1")
@@ -98,7 +96,7 @@ def test_what_has_not_left_when_a_turn_ends_never_leaves(database: Database, tur
         outbox.add_reply(tx, turn, ["one", "two", "three"], Author.ASSISTANT)
         first = outbox.parts(tx, turn.id)[0]
         outbox.start_sending(tx, first, epoch=turn.epoch)
-        outbox.sent(tx, first, SentMessage(sid="SMout", status="queued"))
+        outbox.sent(tx, turn, first, SentMessage(sid="SMout", status="queued"))
         outbox.close(tx, turn.id, "withdrawn")
 
     with database.read() as tx:

@@ -59,6 +59,7 @@ class ServersWrite(RedisCache):
         super().__init__(url, 2.0, strict=True)
         self.before_put: Callable[[], None] | None = None
         self.before_remove: Callable[[], None] | None = None
+        self.before_scan: Callable[[], None] | None = None
         self.after_scan: Callable[[], None] | None = None
         self.before_get: Callable[[], None] | None = None
 
@@ -76,6 +77,9 @@ class ServersWrite(RedisCache):
         return super().remove(keys=keys)
 
     def scan(self, *, keys_only: bool = False) -> Iterator[tuple[str, CachedThread | None]]:
+        act, self.before_scan = self.before_scan, None
+        if act is not None:
+            act()
         found = list(super().scan(keys_only=keys_only))
         act, self.after_scan = self.after_scan, None
         if act is not None:
@@ -305,6 +309,16 @@ def test_thread_that_a_server_stores_after_the_writing_is_not_removed(
     cache.put(entries=[entry(9)])
     assert rebuild(database, cache) == Rebuilt(written=1, removed=1)
     assert stored(cache) == {key(1): "conv_1", key(2): "conv_2"}
+
+
+def test_unknown_entry_does_not_hide_behind_one_that_went_missing(
+    database: Database, bakery: Business, cache: ServersWrite, operator: redis.Redis
+) -> None:
+    add(database, bakery, range(1, 4))
+    cache.put(entries=[entry(9)])
+    cache.before_scan = lambda: operator.delete(key(1)) and None
+    assert rebuild(database, cache) == Rebuilt(written=3, removed=1)
+    assert set(stored(cache)) == {key(2), key(3)}
 
 
 def test_unknown_entry_that_a_server_takes_over_just_then_is_put_back(

@@ -317,7 +317,7 @@ def test_reset_between_two_parts_withdraws_the_rest(
 
 def test_simulated_message_is_printed_and_never_sent(vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio) -> None:
     printed: list[str] = []
-    with install(vendors, database_url=sqlite_database(tmp_path), console=printed.append) as core:
+    with install(vendors, database_url=sqlite_database(tmp_path), print_unsent=printed.append) as core:
         add_business(core)
 
         assert answer(core, "Hello", simulated=True).result is Result.REPLIED

@@ -26,7 +26,7 @@ def printed() -> list[str]:
 
 @pytest.fixture
 def core(vendors: Vendors, tmp_path: Path, printed: list[str]) -> Iterator[Core]:
-    with install(vendors, database_url=sqlite_database(tmp_path), console=printed.append) as made:
+    with install(vendors, database_url=sqlite_database(tmp_path), print_unsent=printed.append) as made:
         yield made
 
 

@@ -54,6 +54,8 @@ def client(core: Core) -> FlaskClient:
         (b"From=x&Body=x", FORM, 400, "unreadable_message", "To is missing"),
         (b"", FORM, 400, "unreadable_message", "From is missing"),
         (WHO + b"Body=x&MessageSid=" + b"S" * 65, FORM, 400, "unreadable_message", "MessageSid"),
+        (WHO + b"Body=x&MessageSid=SM%1b[31m", FORM, 400, "unreadable_message", "MessageSid"),
+        (b"From=whatsapp:+1555&To=x&Body=x", FORM, 400, "unreadable_message", "%2B"),
         (WHO + b"Body=" + b"x" * 1601, FORM, 400, "message_too_long", "1601"),
         (b"{", JSON, 400, "unreadable_message", "not valid JSON"),
         (b"[1]", JSON, 400, "unreadable_message", "not a JSON object"),

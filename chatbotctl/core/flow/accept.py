@@ -22,7 +22,11 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import InboundMessage
+from chatbotctl.core.storable_text import require_storable
 from chatbotctl.core.storage import businesses, events, inbox
+
+#: Characters that inbound_messages.sid holds; Twilio's sids have 34.
+LONGEST_SID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ def accept(services: Services, message: InboundMessage) -> Accepted:
     Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
     (not known to be stored: nothing may be acknowledged).
     """
+    require_readable(message)
     with services.database.read() as tx:
         business = businesses.find_by_address(tx, message.receiver)
     if business is None:
@@ -63,6 +68,14 @@ def accept(services: Services, message: InboundMessage) -> Accepted:
     if not accepted.held and message.has_text:
         return replace(accepted, problem=_problem(services, business))
     return accepted
+
+
+def require_readable(message: InboundMessage) -> None:
+    """Raise UnreadableMessage for what no store can hold: a shell, say, hands any bytes over to `simulate`."""
+    if len(message.sid) > LONGEST_SID or not message.sid.isprintable():
+        raise UnreadableMessage(f"MessageSid is not an id of up to {LONGEST_SID} characters.")
+    require_storable(message.body, "Body")
+    require_storable(message.profile_name or "", "ProfileName")
 
 
 def _validate(services: Services, business: Business, message: InboundMessage) -> None:

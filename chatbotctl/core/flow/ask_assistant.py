@@ -32,7 +32,7 @@ def ask_assistant(
     A conversation that the provider no longer knows is replaced once, by a new one seeded from our own transcript.
     Raises AssistantError when no attempt gave a usable answer.
     """
-    transcript = transcript_of(services, turn)
+    transcript = transcript_of(services, turn) if turn.business.tells_history else ()
 
     def ask(thread: FoundThread) -> Answer:
         detail = {"backend": turn.business.backend.value, "thread": thread.source}

@@ -5,16 +5,14 @@ Nothing of Slack stands between the customer and the reply: `slack_poster` posts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlalchemy import Connection
 
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.message import NO_TEXT_KINDS, InboundMessage
-from chatbotctl.core.records.turn import Failure, OutboundPart, Turn
-from chatbotctl.core.storage import slack_posts
+from chatbotctl.core.records.turn import Failure, Turn
+from chatbotctl.core.storage import outbox, slack_posts
 from chatbotctl.core.storage.inbox import Taken
 
 #: What the titles of simulated messages and of their replies end in: nobody in Slack takes them for a customer's.
@@ -44,12 +42,11 @@ def owe_customer_line(
     )
 
 
-def owe_reply(
-    services: Services, tx: Connection, turn: Turn, parts: Sequence[OutboundPart], failure: Failure | None
-) -> None:
+def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure | None) -> None:
     """Owe what was answered, and an alert where a person has to look."""
     if not turn.mirrored or not services.is_mirrored(turn.business):
         return
+    parts = outbox.parts(tx, turn.id)
     sent = [part for part in parts if part.state == "sent"]
     if sent:
         by_assistant = sent[0].author is Author.ASSISTANT

@@ -86,7 +86,7 @@ def _send(services: Services, turn: Turn, part: OutboundPart, messenger: Messeng
     )
     with services.database.write() as tx:
         # Without the fence: Twilio has it, and that is true whoever owns the conversation now.
-        outbox.sent(tx, part, message)
+        outbox.sent(tx, turn, part, message)
         detail = {"part": part.part, "author": part.author.value}
         events.record(tx, turn.conversation.id, "sent", message_sid=message.sid, turn_id=turn.id, detail=detail)
 

@@ -54,8 +54,9 @@ def _end(services: Services, turn: Turn, state: str, failure: Failure | None) ->
     with services.database.write() as tx:
         turns.hold(tx, turn.lease)
         due = turns.finish(tx, turn, state, failure)
-        outbox.close(tx, turn.id, "withdrawn" if state == "withdrawn" else "failed")
-        mirror_to_slack.owe_reply(services, tx, turn, outbox.parts(tx, turn.id), failure)
+        if state != "done":
+            outbox.close(tx, turn.id, "withdrawn" if state == "withdrawn" else "failed")
+        mirror_to_slack.owe_reply(services, tx, turn, failure)
     services.waiters.ended(turn.conversation.id)
     event(
         "turn_ended",

@@ -67,6 +67,11 @@ class Business:
     #: Providers that this business has its own credentials for.
     own_credentials: frozenset[str] = frozenset()
 
+    @property
+    def tells_history(self) -> bool:
+        """Whether each question has to carry the transcript, because its server keeps no conversation."""
+        return self.backend is Backend.CHAT or (self.backend is Backend.OPENAI and self.history is History.LOCAL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnowledgeFile:

@@ -15,10 +15,9 @@ from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, 
 
 
 def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
-    """Put the parts of a turn's reply into the outbox, behind any that it has already."""
+    """Put the parts of a turn's reply, which has none yet, into the outbox."""
     newest = turn.messages[-1]
-    first = len(parts(tx, turn.id)) + 1
-    for number, body in enumerate(bodies, start=first):
+    for number, body in enumerate(bodies, start=1):
         tx.execute(
             insert(outbound_messages).values(
                 conversation_id=turn.conversation.id,
@@ -55,15 +54,14 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     return False
 
 
-def sent(tx: Connection, part: OutboundPart, message: SentMessage) -> None:
+def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -> None:
     """Twilio took it."""
     tx.execute(
         update(outbound_messages)
         .where(outbound_messages.c.id == part.id)
         .values(state="sent", sid=message.sid, delivery_status=message.status, sent_at=now(), error_code=None)
     )
-    conversation_id = select(outbound_messages.c.conversation_id).where(outbound_messages.c.id == part.id)
-    conversations.touch(tx, tx.scalars(conversation_id).one())
+    conversations.touch(tx, turn.conversation.id)
 
 
 def not_sent(tx: Connection, part: OutboundPart, state: str, code: str) -> None:

@@ -6,15 +6,16 @@ through `hold`, which locks the row and raises LeaseLost when the fence has move
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, insert, null, or_, select, true, update
 
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.assistant import Answer
-from chatbotctl.core.records.conversation import HeldBy
+from chatbotctl.core.records.conversation import Conversation, HeldBy
 from chatbotctl.core.records.message import Outcome, Result, StoredMessage
 from chatbotctl.core.records.turn import Failure, Lease, Turn
 from chatbotctl.core.storage import businesses, conversations, events, inbox
@@ -78,25 +79,20 @@ def hold(tx: Connection, lease: Lease) -> int:
 
 
 def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
-    """The turn that is next in a claimed conversation: the one a dead worker left, or a new one.
+    """The turn that is next in a conversation that this transaction has claimed: one a dead worker left, or a new one.
 
     Arguments:
         one_message: a new turn takes one message only (no burst window), not all that are waiting.
     """
-    hold(tx, lease)
     conversation = conversations.get(tx, lease.conversation_id)
     first_seq = conversation.done_seq + 1
-    row = _turn_row(tx, conversation.id, first_seq)
+    query = select(turns).where(turns.c.conversation_id == conversation.id, turns.c.first_seq == first_seq)
+    row = tx.execute(query).one_or_none()
     if row is None:
-        upto_seq = _burst_end(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
-        tx.execute(
-            insert(turns).values(
-                conversation_id=conversation.id, first_seq=first_seq, upto_seq=upto_seq, epoch=conversation.epoch
-            )
-        )
-        row = _turn_row(tx, conversation.id, first_seq)
-        assert row is not None
-        events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
+        messages = _burst(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
+        row = _new_turn(tx, conversation, messages)
+    else:
+        messages = _messages(tx, conversation.id, first_seq, row.upto_seq - first_seq + 1)
     epoch = row.epoch
     if row.state == "open" and epoch != conversation.epoch:
         # A reset came while the turn was put off and had said nothing yet: it is answered anew, not withdrawn.
@@ -107,7 +103,7 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
         lease=lease,
         conversation=conversation,
         business=businesses.get(tx, conversation.business_id),
-        messages=_messages(tx, conversation.id, row.first_seq, row.upto_seq),
+        messages=messages,
         epoch=epoch,
         attempts=row.attempts,
         answered=row.state == "answered",
@@ -232,25 +228,29 @@ def _due() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _turn_row(tx: Connection, conversation_id: int, first_seq: int) -> Row[Any] | None:
-    query = select(turns).where(turns.c.conversation_id == conversation_id, turns.c.first_seq == first_seq)
-    return tx.execute(query).one_or_none()
+def _new_turn(tx: Connection, conversation: Conversation, messages: Sequence[StoredMessage]) -> Row[Any]:
+    upto_seq = messages[-1].seq
+    row: Row[Any] = tx.execute(  # type: ignore[assignment]  # SQLAlchemy counts the columns, nobody else does
+        insert(turns)
+        .values(
+            conversation_id=conversation.id,
+            first_seq=messages[0].seq,
+            upto_seq=upto_seq,
+            epoch=conversation.epoch,
+        )
+        .returning(*turns.c)
+    ).one()
+    events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
+    return row
 
 
-def _burst_end(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> int:
-    """The last seq of a new turn: real and simulated messages never share one, for only real ones may be sent."""
+def _burst(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> tuple[StoredMessage, ...]:
+    """What a new turn answers: real and simulated messages never share one, for only real ones may be sent."""
+    waiting = _messages(tx, conversation_id, first_seq, limit)
+    return tuple(takewhile(lambda message: message.simulated == waiting[0].simulated, waiting))
+
+
+def _messages(tx: Connection, conversation_id: int, first_seq: int, count: int) -> tuple[StoredMessage, ...]:
     i = inbound_messages.c
-    query = select(i.seq, i.simulated).where(i.conversation_id == conversation_id, i.seq >= first_seq)
-    rows = tx.execute(query.order_by(i.seq).limit(limit)).all()
-    upto_seq = first_seq
-    for row in rows:
-        if row.simulated != rows[0].simulated:
-            break
-        upto_seq = row.seq
-    return upto_seq
-
-
-def _messages(tx: Connection, conversation_id: int, first_seq: int, upto_seq: int) -> tuple[StoredMessage, ...]:
-    i = inbound_messages.c
-    query = select(inbound_messages).where(i.conversation_id == conversation_id, i.seq >= first_seq, i.seq <= upto_seq)
-    return tuple(inbox.stored_message(row) for row in tx.execute(query.order_by(i.seq)))
+    query = select(inbound_messages).where(i.conversation_id == conversation_id, i.seq >= first_seq)
+    return tuple(inbox.stored_message(row) for row in tx.execute(query.order_by(i.seq).limit(count)))

@@ -64,7 +64,17 @@ def rebuild(database: Database, cache: ThreadCache, *, progress: Progress, dry_r
         for keys in _pages(cache):
             found.add(keys)
             advance(len(keys))
-    return Rebuilt(written, _remove_unknown(database, cache, stored.unlike(found), dry_run=dry_run))
+    parts = stored.unlike(found)
+    if not parts:
+        return Rebuilt(written, removed=0)
+    with progress("Counting them" if dry_run else "Removing them", None, "keys") as advance:
+        removed = 0
+        for keys in _pages(cache, parts):
+            with database.read() as tx:
+                unknown = keys - cached_threads.keys_of_customers(tx, _customers(keys))
+            removed += len(unknown) if dry_run else _remove(database, cache, unknown)
+            advance(len(keys))
+    return Rebuilt(written, removed)
 
 
 def known(database: Database, keys: Collection[str]) -> dict[int, CachedThread]:
@@ -112,18 +122,6 @@ def _write_page(database: Database, cache: ThreadCache, after: int) -> dict[int,
             now = cached_threads.ai_threads(tx, after=after, upto=max(page))
         if now == {number: entry.thread_id for number, entry in page.items()}:
             return page
-
-
-def _remove_unknown(database: Database, cache: ThreadCache, parts: frozenset[int], *, dry_run: bool) -> int:
-    """Remove, of the keys in these parts, those that the database does not know; returns how many there were."""
-    if not parts:
-        return 0
-    removed = 0
-    for keys in _pages(cache, parts):
-        with database.read() as tx:
-            unknown = keys - cached_threads.keys_of_customers(tx, _customers(keys))
-        removed += len(unknown) if dry_run else _remove(database, cache, unknown)
-    return removed
 
 
 def _remove(database: Database, cache: ThreadCache, unknown: set[str]) -> int:

@@ -113,7 +113,7 @@ def test_without_a_twilio_account_sending_says_how_to_get_one(bare: Core) -> Non
 
 def test_install_that_is_tried_out_prints_what_it_cannot_send() -> None:
     printed: list[str] = []
-    with install(print_unsent=True, console=printed.append) as core:
+    with install(print_unsent=printed.append) as core:
         messenger = core.messenger_of(add_business(core))
         messenger.send(sender=BUSINESS, recipient="whatsapp:+2", body="Yes.")
 
@@ -123,14 +123,14 @@ def test_install_that_is_tried_out_prints_what_it_cannot_send() -> None:
 
 def test_half_a_twilio_account_is_never_taken_for_a_trial() -> None:
     with (
-        install(flags={("twilio", "account_sid"): "AC1"}, print_unsent=True) as core,
+        install(flags={("twilio", "account_sid"): "AC1"}, print_unsent=print) as core,
         pytest.raises(ConfigurationError),
     ):
         core.messenger_of(add_business(core))
 
 
 def test_whoever_has_an_account_sends_even_when_trying_out() -> None:
-    with install(flags=TWILIO, print_unsent=True) as core:
+    with install(flags=TWILIO, print_unsent=print) as core:
         assert isinstance(core.messenger_of(add_business(core)), TwilioWhatsApp)
 
 

@@ -148,12 +148,6 @@ def test_the_older_name_of_the_sid_is_known() -> None:
     assert message_of({"From": "a", "To": "b", "Body": "x", "SmsMessageSid": "SM2"}).sid == "SM2"
 
 
-@pytest.mark.parametrize("sid", ["S" * 65, "SM\x1b[31m", "SM\n1"])
-def test_a_sid_that_is_none_is_refused(sid: str) -> None:
-    with pytest.raises(UnreadableMessage, match="MessageSid"):
-        message(Body="x", MessageSid=sid)
-
-
 def test_names_and_ids_that_are_too_long_do_no_harm() -> None:
     found = message(Body="x", ProfileName="n" * 5000, ExternalUserId="i" * 161)
     assert found.profile_name == "n" * 200
