@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exc, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, exc, func, insert, select, update
 
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound
 from chatbotctl.core.records.business import Backend, Business, History, Layout
@@ -13,14 +13,35 @@ from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage.schema import business_clients, businesses, clients, credentials, slack_user_ids
 
 
+def _select() -> Select[Any]:
+    """A business with its Slack users and the providers it has credentials for, in one round trip."""
+    users = (
+        select(func.aggregate_strings(slack_user_ids.c.slack_user_id, " "))
+        .where(slack_user_ids.c.business_id == businesses.c.id)
+        .scalar_subquery()
+    )
+    providers = (
+        select(func.aggregate_strings(credentials.c.provider, " "))
+        .where(credentials.c.business_id == businesses.c.id)
+        .scalar_subquery()
+    )
+    return select(businesses, users.label("users"), providers.label("providers"))
+
+
+_ALL = _select().order_by(businesses.c.name)
+_BY_ADDRESS = _select().where(businesses.c.whatsapp_address == bindparam("address"))
+_BY_ID = _select().where(businesses.c.id == bindparam("id"))
+_BY_NAME = _select().where(businesses.c.name == bindparam("name"))
+
+
 def find_by_address(tx: Connection, address: str) -> Business | None:
     """The business that customers reach at `address`, or None."""
-    return _one(tx, _select().where(businesses.c.whatsapp_address == address))
+    return _one(tx, _BY_ADDRESS, address=address)
 
 
 def get(tx: Connection, business_id: int) -> Business:
     """The business with this id. Raises BusinessNotFound."""
-    found = _one(tx, _select().where(businesses.c.id == business_id))
+    found = _one(tx, _BY_ID, id=business_id)
     if found is None:
         raise BusinessNotFound
     return found
@@ -28,7 +49,7 @@ def get(tx: Connection, business_id: int) -> Business:
 
 def by_name(tx: Connection, name: str) -> Business:
     """The business called `name`. Raises BusinessNotFound, naming those that there are."""
-    found = _one(tx, _select().where(businesses.c.name == name))
+    found = _one(tx, _BY_NAME, name=name)
     if found is None:
         known = tx.scalars(select(businesses.c.name).order_by(businesses.c.name).limit(10)).all()
         raise BusinessNotFound(
@@ -40,7 +61,7 @@ def by_name(tx: Connection, name: str) -> Business:
 
 def listed(tx: Connection) -> list[Business]:
     """All businesses by name."""
-    return [_record(row) for row in tx.execute(_select().order_by(businesses.c.name))]
+    return [_record(row) for row in tx.execute(_ALL)]
 
 
 def add(tx: Connection, *, name: str, whatsapp_address: str, values: Mapping[str, object]) -> Business:
@@ -141,23 +162,8 @@ def _columns(values: Mapping[str, object]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _select() -> Select[Any]:
-    """A business with its Slack users and the providers it has credentials for, in one round trip."""
-    users = (
-        select(func.aggregate_strings(slack_user_ids.c.slack_user_id, " "))
-        .where(slack_user_ids.c.business_id == businesses.c.id)
-        .scalar_subquery()
-    )
-    providers = (
-        select(func.aggregate_strings(credentials.c.provider, " "))
-        .where(credentials.c.business_id == businesses.c.id)
-        .scalar_subquery()
-    )
-    return select(businesses, users.label("users"), providers.label("providers"))
-
-
-def _one(tx: Connection, query: Select[Any]) -> Business | None:
-    row = tx.execute(query).one_or_none()
+def _one(tx: Connection, query: Select[Any], **values: object) -> Business | None:
+    row = tx.execute(query, values).one_or_none()
     return None if row is None else _record(row)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.errors import ConversationNotFound
@@ -22,9 +22,26 @@ from chatbotctl.core.storage.schema import (
 )
 
 
+def _select() -> Select[Any]:
+    return (
+        select(
+            business_clients,
+            clients.c.address.label("client_address"),
+            businesses.c.whatsapp_address.label("business_address"),
+            businesses.c.name.label("business_name"),
+        )
+        .join(clients, clients.c.id == business_clients.c.client_id)
+        .join(businesses, businesses.c.id == business_clients.c.business_id)
+    )
+
+
+_BY_ID = _select().where(business_clients.c.id == bindparam("id"))
+_TOUCHED = update(business_clients).where(business_clients.c.id == bindparam("id_of")).values(last_message_at=now())
+
+
 def get(tx: Connection, conversation_id: int) -> Conversation:
     """The conversation with this id. Raises ConversationNotFound."""
-    row = tx.execute(_select().where(business_clients.c.id == conversation_id)).one_or_none()
+    row = tx.execute(_BY_ID, {"id": conversation_id}).one_or_none()
     if row is None:
         raise ConversationNotFound(
             f"There is no thread {conversation_id}.", hint="`chatbotctl thread list` shows those that there are."
@@ -171,20 +188,7 @@ def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[T
 
 def touch(tx: Connection, conversation_id: int) -> None:
     """Something was said just now."""
-    tx.execute(update(business_clients).where(business_clients.c.id == conversation_id).values(last_message_at=now()))
-
-
-def _select() -> Select[Any]:
-    return (
-        select(
-            business_clients,
-            clients.c.address.label("client_address"),
-            businesses.c.whatsapp_address.label("business_address"),
-            businesses.c.name.label("business_name"),
-        )
-        .join(clients, clients.c.id == business_clients.c.client_id)
-        .join(businesses, businesses.c.id == business_clients.c.business_id)
-    )
+    tx.execute(_TOUCHED, {"id_of": conversation_id})
 
 
 def _is_customer(sender: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, exc, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records.business import Business
@@ -34,6 +34,44 @@ class DuplicateMessage(Exception):
     """The MessageSid is in the inbox already: roll back and look the first one up."""
 
 
+def _due_at() -> ColumnElement[float]:
+    """When a conversation that has just got a message is due, as an expression over its row."""
+    bc, i, t = business_clients.c, inbound_messages.c, turns.c
+    oldest_unanswered = (
+        select(func.min(i.received_at)).where(i.conversation_id == bc.id, i.seq > bc.done_seq).scalar_subquery()
+    )
+    latest = func.coalesce(oldest_unanswered, now()) + bindparam("max_wait", type_=Double)
+    quiet = now() + bindparam("quiet", type_=Double)
+    window = case((quiet < latest, quiet), else_=latest)
+    # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
+    put_off = select(t.next_at).where(t.conversation_id == bc.id, t.first_seq == bc.done_seq + 1).scalar_subquery()
+    return case((put_off > window, put_off), else_=window)
+
+
+_bc = business_clients.c
+_COUNTED = (
+    update(business_clients)
+    .where(_bc.business_id == bindparam("business"), _bc.client_id == bindparam("client"))
+    .values(
+        last_seq=_bc.last_seq + 1,
+        last_inbound_at=now(),
+        last_message_at=now(),
+        profile_name=func.coalesce(bindparam("name", type_=Text), _bc.profile_name),
+        ready_at=_due_at(),
+    )
+    .returning(_bc.id, _bc.last_seq, _bc.held_by, (_bc.ready_at - now()).label("delay"))
+)
+_c = clients.c
+_KNOWN_CLIENT = (
+    select(_c.id, _c.external_user_id)
+    .where(or_(_c.address.in_(bindparam("addresses", expanding=True)), _c.external_user_id == bindparam("external")))
+    .order_by(
+        case((_c.external_user_id == bindparam("external"), 0), (_c.address == bindparam("address"), 1), else_=2), _c.id
+    )
+    .limit(1)
+)
+
+
 def take(
     tx: Connection, business: Business, message: InboundMessage, *, quiet_seconds: float, max_wait_seconds: float
 ) -> Taken:
@@ -46,60 +84,40 @@ def take(
     Raises DuplicateMessage when the sid is there already; the caller's transaction must roll back.
     """
     client_id = _client(tx, message)
-    tx.execute(
-        insert_or_skip(tx, business_clients)
-        .values(business_id=business.id, client_id=client_id)
-        .on_conflict_do_nothing(index_elements=["business_id", "client_id"])
-    )
-    bc = business_clients.c
+    pair = {"business_id": business.id, "client_id": client_id}
+    tx.execute(insert_or_skip(tx, business_clients).on_conflict_do_nothing(index_elements=list(pair)), pair)
     # This UPDATE is also the lock that puts messages of one conversation in order.
     row = tx.execute(
-        update(business_clients)
-        .where(bc.business_id == business.id, bc.client_id == client_id)
-        .values(
-            last_seq=bc.last_seq + 1,
-            last_inbound_at=now(),
-            last_message_at=now(),
-            profile_name=func.coalesce(message.profile_name, bc.profile_name),
-            ready_at=_due_at(quiet_seconds, max_wait_seconds),
-        )
-        .returning(bc.id, bc.last_seq, bc.held_by, (bc.ready_at - now()).label("delay"))
+        _COUNTED,
+        {
+            "business": business.id,
+            "client": client_id,
+            "name": message.profile_name,
+            "quiet": quiet_seconds,
+            "max_wait": max_wait_seconds,
+        },
     ).one()
     stored = tx.execute(
         insert_or_skip(tx, inbound_messages)
-        .values(
-            sid=message.sid,
-            conversation_id=row.id,
-            seq=row.last_seq,
-            sender=message.sender,
-            body=message.body,
-            kind=message.kind,
-            media=[asdict(media) for media in message.media],
-            parameters=dict(message.parameters),
-            simulated=message.simulated,
-            mirrored=message.mirrored,
-        )
         .on_conflict_do_nothing(index_elements=["sid"])
-        .returning(inbound_messages.c.id)
+        .returning(inbound_messages.c.id),
+        {
+            "sid": message.sid,
+            "conversation_id": row.id,
+            "seq": row.last_seq,
+            "sender": message.sender,
+            "body": message.body,
+            "kind": message.kind,
+            "media": [asdict(media) for media in message.media],
+            "parameters": dict(message.parameters),
+            "simulated": message.simulated,
+            "mirrored": message.mirrored,
+        },
     ).one_or_none()
     if stored is None:
         raise DuplicateMessage
     events.record(tx, row.id, "received", message_sid=message.sid, detail={"kind": message.kind})
     return Taken(row.id, row.last_seq, stored.id, row.held_by == HeldBy.OPERATOR, max(0.0, row.delay))
-
-
-def _due_at(quiet_seconds: float, max_wait_seconds: float) -> ColumnElement[float]:
-    """When a conversation that has just got a message is due, as an expression over its row."""
-    bc, i, t = business_clients.c, inbound_messages.c, turns.c
-    oldest_unanswered = (
-        select(func.min(i.received_at)).where(i.conversation_id == bc.id, i.seq > bc.done_seq).scalar_subquery()
-    )
-    latest = func.coalesce(oldest_unanswered, now()) + max_wait_seconds
-    quiet = now() + quiet_seconds
-    window = case((quiet < latest, quiet), else_=latest)
-    # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
-    put_off = select(t.next_at).where(t.conversation_id == bc.id, t.first_seq == bc.done_seq + 1).scalar_subquery()
-    return case((put_off > window, put_off), else_=window)
 
 
 def find(tx: Connection, sid: str, business: Business) -> Taken | None:
@@ -178,11 +196,7 @@ def _client(tx: Connection, message: InboundMessage) -> int:
 
 
 def _known_client(tx: Connection, address: str, external: str | None) -> tuple[int, str | None] | None:
-    addresses = candidates(address)
-    c = clients.c
-    matches: list[ColumnElement[bool]] = [c.address.in_(addresses)]
-    if external is not None:
-        matches.append(c.external_user_id == external)
-    rank = case((c.external_user_id == (external or ""), 0), (c.address == address, 1), else_=2)
-    row = tx.execute(select(c.id, c.external_user_id).where(or_(*matches)).order_by(rank, c.id).limit(1)).one_or_none()
+    # An external id that is None equals nothing, not even a customer without one.
+    values = {"addresses": candidates(address), "address": address, "external": external}
+    row = tx.execute(_KNOWN_CLIENT, values).one_or_none()
     return None if row is None else (row.id, row.external_user_id)

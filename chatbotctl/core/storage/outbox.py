@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.turn import OutboundPart, SentMessage, Turn
@@ -13,30 +13,43 @@ from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
 
+_o = outbound_messages.c
+_INSERT = insert(outbound_messages)
+_PARTS = select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part)
+_SENDING = (
+    update(outbound_messages)
+    .where(_o.id == bindparam("part_id"), _o.state == "ready", _o.epoch == bindparam("present"))
+    .values(state="sending")
+)
+_SENT = (
+    update(outbound_messages).where(_o.id == bindparam("part_id")).values(state="sent", sent_at=now(), error_code=None)
+)
+
 
 def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
     """Put the parts of a turn's reply, which has none yet, into the outbox."""
     newest = turn.messages[-1]
-    for number, body in enumerate(bodies, start=1):
-        tx.execute(
-            insert(outbound_messages).values(
-                conversation_id=turn.conversation.id,
-                turn_id=turn.id,
-                author=author.value,
-                part=number,
-                # To the address that the customer wrote from just now, which need not be the one first known.
-                sender=turn.conversation.business_address,
-                recipient=newest.sender,
-                body=body,
-                epoch=turn.epoch,
-            )
-        )
+    rows = [
+        {
+            "conversation_id": turn.conversation.id,
+            "turn_id": turn.id,
+            "author": author.value,
+            "part": number,
+            # To the address that the customer wrote from just now, which need not be the one first known.
+            "sender": turn.conversation.business_address,
+            "recipient": newest.sender,
+            "body": body,
+            "epoch": turn.epoch,
+        }
+        for number, body in enumerate(bodies, start=1)
+    ]
+    if rows:
+        tx.execute(_INSERT, rows)
 
 
 def parts(tx: Connection, turn_id: int) -> list[OutboundPart]:
     """The parts of a turn's reply, in order."""
-    query = select(outbound_messages).where(outbound_messages.c.turn_id == turn_id)
-    return [_record(row) for row in tx.execute(query.order_by(outbound_messages.c.part))]
+    return [_record(row) for row in tx.execute(_PARTS, {"turn": turn_id})]
 
 
 def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
@@ -44,23 +57,17 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
 
     Returns False when it must not be sent: the epoch has moved on, so it was marked `withdrawn`.
     """
-    o = outbound_messages.c
-    started = tx.execute(
-        update(outbound_messages).where(o.id == part.id, o.state == "ready", o.epoch == epoch).values(state="sending")
-    )
+    started = tx.execute(_SENDING, {"part_id": part.id, "present": epoch})
     if started.rowcount == 1:
         return True
+    o = outbound_messages.c
     tx.execute(update(outbound_messages).where(o.id == part.id, o.state == "ready").values(state="withdrawn"))
     return False
 
 
 def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -> None:
     """Twilio took it."""
-    tx.execute(
-        update(outbound_messages)
-        .where(outbound_messages.c.id == part.id)
-        .values(state="sent", sid=message.sid, delivery_status=message.status, sent_at=now(), error_code=None)
-    )
+    tx.execute(_SENT, {"part_id": part.id, "sid": message.sid, "delivery_status": message.status})
     conversations.touch(tx, turn.conversation.id)
 
 

@@ -12,6 +12,7 @@ from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import slack_posts
 
 _OPEN = ("owed", "posting")
+_INSERT = insert(slack_posts)
 
 
 def lane_of(business: Business, conversation_id: int, default_layout: Layout) -> str:
@@ -38,15 +39,16 @@ def owe(
 ) -> None:
     """Add a post to the end of its lane. `kind`: customer, reply, alert."""
     tx.execute(
-        insert(slack_posts).values(
-            conversation_id=conversation_id,
-            lane=lane,
-            kind=kind,
-            title=title,
-            text=text,
-            translation=translation,
-            inbound_id=inbound_id,
-        )
+        _INSERT,
+        {
+            "conversation_id": conversation_id,
+            "lane": lane,
+            "kind": kind,
+            "title": title,
+            "text": text,
+            "translation": translation,
+            "inbound_id": inbound_id,
+        },
     )
 
 

@@ -11,7 +11,21 @@ from dataclasses import asdict
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, insert, null, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    and_,
+    bindparam,
+    case,
+    insert,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.assistant import Answer
@@ -26,6 +40,51 @@ from chatbotctl.core.storage.schema import business_clients, inbound_messages, t
 MAX_MESSAGES = 20
 
 
+def _due() -> tuple[ColumnElement[bool], ...]:
+    bc = business_clients.c
+    return (
+        bc.ready_at <= now(),
+        bc.last_seq > bc.done_seq,
+        bc.held_by == HeldBy.ASSISTANT.value,
+        or_(bc.lease_until.is_(None), bc.lease_until <= now()),
+    )
+
+
+_bc, _i, _t = business_clients.c, inbound_messages.c, turns.c
+_CLAIM = (
+    update(business_clients)
+    .where(_bc.id == bindparam("conversation"), *_due())
+    .values(lease_until=now() + bindparam("lease_seconds", type_=Double), fence=_bc.fence + 1)
+    .returning(_bc.fence)
+)
+_CLAIM_SIMULATED = _CLAIM.where(
+    select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == _bc.done_seq + 1, _i.simulated.is_(true())).exists()
+)
+_HOLD = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
+_TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
+_NEW_TURN = insert(turns).returning(*turns.c)
+_ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state="answered", answered_at=now())
+_FINISHED = update(turns).where(_t.id == bindparam("turn")).values(finished_at=now(), next_at=None)
+_GIVEN_BACK = (
+    update(business_clients)
+    .where(_bc.id == bindparam("conversation"))
+    .values(owner=None, lease_until=None, ready_at=case((_bc.last_seq > bindparam("upto"), _bc.ready_at), else_=null()))
+    .returning(_bc.ready_at - now())
+)
+_OUTCOME = (
+    select(_i.conversation_id, _t.state, _t.error_code, _t.error_message, _bc.held_by)
+    .join(business_clients, _bc.id == _i.conversation_id)
+    .outerjoin(turns, and_(_t.conversation_id == _i.conversation_id, _t.first_seq <= _i.seq, _t.upto_seq >= _i.seq))
+    .where(_i.sid == bindparam("sid"))
+)
+_MESSAGES = (
+    select(inbound_messages)
+    .where(_i.conversation_id == bindparam("conversation"), _i.seq >= bindparam("first"))
+    .order_by(_i.seq)
+    .limit(bindparam("most"))
+)
+
+
 def claim(
     tx: Connection, conversation_id: int, *, owner: str, lease_seconds: float, simulated_only: bool = False
 ) -> Lease | None:
@@ -34,17 +93,9 @@ def claim(
     Arguments:
         simulated_only: leave it alone when the message that is next in it is a real customer's.
     """
-    bc, i = business_clients.c, inbound_messages.c
-    wanted = [bc.id == conversation_id, *_due()]
-    if simulated_only:
-        following = select(i.id).where(i.conversation_id == bc.id, i.seq == bc.done_seq + 1, i.simulated.is_(true()))
-        wanted.append(following.exists())
-    row = tx.execute(
-        update(business_clients)
-        .where(*wanted)
-        .values(owner=owner, lease_until=now() + lease_seconds, fence=bc.fence + 1)
-        .returning(bc.fence)
-    ).one_or_none()
+    statement = _CLAIM_SIMULATED if simulated_only else _CLAIM
+    values = {"conversation": conversation_id, "owner": owner, "lease_seconds": lease_seconds}
+    row = tx.execute(statement, values).one_or_none()
     return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence)
 
 
@@ -71,8 +122,7 @@ def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Co
 
 def hold(tx: Connection, lease: Lease) -> int:
     """Lock the conversation for this transaction and check the fence; returns its present epoch. Raises LeaseLost."""
-    bc = business_clients.c
-    row = tx.execute(select(bc.fence, bc.epoch).where(bc.id == lease.conversation_id).with_for_update()).one_or_none()
+    row = tx.execute(_HOLD, {"conversation": lease.conversation_id}).one_or_none()
     if row is None or row.fence != lease.fence:
         raise LeaseLost
     return int(row.epoch)
@@ -86,8 +136,7 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
     """
     conversation = conversations.get(tx, lease.conversation_id)
     first_seq = conversation.done_seq + 1
-    query = select(turns).where(turns.c.conversation_id == conversation.id, turns.c.first_seq == first_seq)
-    row = tx.execute(query).one_or_none()
+    row = tx.execute(_TURN, {"conversation": conversation.id, "first": first_seq}).one_or_none()
     if row is None:
         messages = _burst(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
         row = _new_turn(tx, conversation, messages)
@@ -117,34 +166,23 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
 def store_answer(tx: Connection, turn: Turn, answer: Answer, translation: str | None) -> None:
     """Keep what the assistant said: from now on the turn never asks again."""
     tx.execute(
-        update(turns)
-        .where(turns.c.id == turn.id)
-        .values(
-            state="answered",
-            reply=answer.text,
-            reply_translation=translation,
-            needs_human=answer.needs_human,
+        _ANSWERED,
+        {
+            "turn": turn.id,
+            "reply": answer.text,
+            "reply_translation": translation,
+            "needs_human": answer.needs_human,
             # Whatever a server calls them: PostgreSQL refuses what is too long, and the reply would be lost with it.
-            response_id=answer.response_id[:160] if answer.response_id else None,
-            model=answer.model[:120] if answer.model else None,
-            usage={name: count for name, count in asdict(answer.usage).items() if count is not None},
-            answered_at=now(),
-        )
+            "response_id": answer.response_id[:160] if answer.response_id else None,
+            "model": answer.model[:120] if answer.model else None,
+            "usage": {name: count for name, count in asdict(answer.usage).items() if count is not None},
+        },
     )
 
 
 def store_own_line(tx: Connection, turn: Turn, failure: Failure | None) -> None:
     """Keep that a line of our own answers (or nothing at all), and why, when the assistant failed."""
-    tx.execute(
-        update(turns)
-        .where(turns.c.id == turn.id)
-        .values(
-            state="answered",
-            error_code=failure.code if failure else None,
-            error_message=failure.message if failure else None,
-            answered_at=now(),
-        )
-    )
+    tx.execute(_ANSWERED, {"turn": turn.id, **_why(failure)})
 
 
 def finish(tx: Connection, turn: Turn, state: str, failure: Failure | None = None) -> float | None:
@@ -156,25 +194,9 @@ def finish(tx: Connection, turn: Turn, state: str, failure: Failure | None = Non
 
     Returns the seconds until the conversation is due again, or None when nothing is waiting.
     """
-    tx.execute(
-        update(turns)
-        .where(turns.c.id == turn.id)
-        .values(
-            state=state,
-            error_code=failure.code if failure else None,
-            error_message=failure.message if failure else None,
-            finished_at=now(),
-            next_at=None,
-        )
-    )
-    bc = business_clients.c
-    more = bc.last_seq > turn.upto_seq
-    wait = tx.scalar(
-        update(business_clients)
-        .where(bc.id == turn.conversation.id)
-        .values(done_seq=turn.upto_seq, owner=None, lease_until=None, ready_at=case((more, bc.ready_at), else_=null()))
-        .returning(bc.ready_at - now())
-    )
+    tx.execute(_FINISHED, {"turn": turn.id, "state": state, **_why(failure)})
+    given_back = {"conversation": turn.conversation.id, "done_seq": turn.upto_seq, "upto": turn.upto_seq}
+    wait = tx.scalar(_GIVEN_BACK, given_back)
     return None if wait is None else max(0.0, wait)
 
 
@@ -191,21 +213,9 @@ def postpone(tx: Connection, turn: Turn, seconds: float, *, code: str) -> None:
     events.record(tx, turn.conversation.id, "postponed", turn_id=turn.id, detail={"code": code, "seconds": seconds})
 
 
-def record_attempt(tx: Connection, turn: Turn, kind: str, **detail: object) -> None:
-    """Note one step of a turn in the timeline."""
-    events.record(tx, turn.conversation.id, kind, turn_id=turn.id, detail=detail)
-
-
 def outcome(tx: Connection, sid: str) -> Outcome | None:
     """How the message with this sid stands, from the turn that covers it; None when the sid is unknown."""
-    i, t, bc = inbound_messages.c, turns.c, business_clients.c
-    query = (
-        select(i.conversation_id, t.state, t.error_code, t.error_message, bc.held_by)
-        .join(business_clients, bc.id == i.conversation_id)
-        .outerjoin(turns, and_(t.conversation_id == i.conversation_id, t.first_seq <= i.seq, t.upto_seq >= i.seq))
-        .where(i.sid == sid)
-    )
-    row = tx.execute(query).one_or_none()
+    row = tx.execute(_OUTCOME, {"sid": sid}).one_or_none()
     if row is None:
         return None
     result, code, message = Result.QUEUED, None, None
@@ -218,28 +228,15 @@ def outcome(tx: Connection, sid: str) -> Outcome | None:
     return Outcome(result=result, message_sid=sid, conversation_id=row.conversation_id, code=code, message=message)
 
 
-def _due() -> tuple[ColumnElement[bool], ...]:
-    bc = business_clients.c
-    return (
-        bc.ready_at <= now(),
-        bc.last_seq > bc.done_seq,
-        bc.held_by == HeldBy.ASSISTANT.value,
-        or_(bc.lease_until.is_(None), bc.lease_until <= now()),
-    )
-
-
 def _new_turn(tx: Connection, conversation: Conversation, messages: Sequence[StoredMessage]) -> Row[Any]:
     upto_seq = messages[-1].seq
-    row: Row[Any] = tx.execute(  # type: ignore[assignment]  # SQLAlchemy counts the columns, nobody else does
-        insert(turns)
-        .values(
-            conversation_id=conversation.id,
-            first_seq=messages[0].seq,
-            upto_seq=upto_seq,
-            epoch=conversation.epoch,
-        )
-        .returning(*turns.c)
-    ).one()
+    values = {
+        "conversation_id": conversation.id,
+        "first_seq": messages[0].seq,
+        "upto_seq": upto_seq,
+        "epoch": conversation.epoch,
+    }
+    row: Row[Any] = tx.execute(_NEW_TURN, values).one()  # type: ignore[assignment]  # it counts the columns
     events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
     return row
 
@@ -251,6 +248,12 @@ def _burst(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> 
 
 
 def _messages(tx: Connection, conversation_id: int, first_seq: int, count: int) -> tuple[StoredMessage, ...]:
-    i = inbound_messages.c
-    query = select(inbound_messages).where(i.conversation_id == conversation_id, i.seq >= first_seq)
-    return tuple(inbox.stored_message(row) for row in tx.execute(query.order_by(i.seq).limit(count)))
+    rows = tx.execute(_MESSAGES, {"conversation": conversation_id, "first": first_seq, "most": count})
+    return tuple(inbox.stored_message(row) for row in rows)
+
+
+def _why(failure: Failure | None) -> dict[str, str | None]:
+    return {
+        "error_code": failure.code if failure else None,
+        "error_message": failure.message if failure else None,
+    }
