@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import pkgutil
 import shutil
 import tempfile
 import time
@@ -16,10 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core import config
 from chatbotctl.core.config import Key
+from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.accept import Accepted, accept
 from chatbotctl.core.flow.slack_poster import SlackPoster, post_all
 from chatbotctl.core.flow.worker import Worker, work_once
@@ -33,6 +35,9 @@ from tests.fakes.google_server import FakeGoogleTranslate
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import ACCOUNT, TOKEN, FakeTwilio
+
+if TYPE_CHECKING:
+    import pytest
 
 BUSINESS = "whatsapp:+15550001111"
 CUSTOMER = "whatsapp:+15552220000"
@@ -131,11 +136,8 @@ def add_business(
     """A business, answered by `openai` unless `backend` says otherwise; `values` as in the record."""
     database = where.database if isinstance(where, Core) else where
     with database.write() as tx:
-        added = businesses.add(
-            tx, name=name, whatsapp_address=number, values={"backend": Backend.OPENAI.value, **values}
-        )
-        businesses.set_slack_users(tx, added, slack_users)
-        return businesses.get(tx, added.id)
+        given = {"backend": Backend.OPENAI.value, "slack_user_ids": tuple(slack_users), **values}
+        return businesses.add(tx, name=name, whatsapp_address=number, values=given)
 
 
 def message(
@@ -202,6 +204,21 @@ def eventually(condition: Callable[[], object], *, seconds: float = 20.0) -> Non
     while not condition():
         assert time.monotonic() < end, "it never came about"
         time.sleep(0.01)
+
+
+def away_for_a_moment(monkeypatch: pytest.MonkeyPatch, writer: str, *, times: int = 2) -> None:
+    """The database is away the next `times` that this function (its dotted name) writes."""
+    monkeypatch.setattr("chatbotctl.core.flow.keep_writing.PAUSE_SECONDS", 0.01)
+    module, name = writer.rsplit(".", 1)
+    write = getattr(pkgutil.resolve_name(module), name)
+    left = iter(range(times))
+
+    def flaky(*args: Any, **options: Any) -> Any:
+        if next(left, None) is not None:
+            raise StorageUnavailable
+        return write(*args, **options)
+
+    monkeypatch.setattr(writer, flaky)
 
 
 @lru_cache

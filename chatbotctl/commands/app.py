@@ -18,7 +18,7 @@ from chatbotctl.commands import output
 from chatbotctl.commands.business import business_app
 from chatbotctl.commands.cache import cache_app
 from chatbotctl.commands.config import config_app
-from chatbotctl.commands.database import database_app
+from chatbotctl.commands.db import db_app
 from chatbotctl.commands.init import init
 from chatbotctl.commands.serve import serve
 from chatbotctl.commands.session import Session
@@ -57,7 +57,8 @@ def root(
 ) -> None:
     """Take the global options."""
     output.be_quiet(quiet)
-    ctx.obj = Session(config=config, quiet=quiet, verbose=verbose, debug=debug)
+    session = ctx.ensure_object(Session)  # main's, which looks at it when an error has come out
+    session.config, session.quiet, session.verbose, session.debug = config, quiet, verbose, debug
 
 
 app.command()(init)
@@ -67,7 +68,7 @@ app.add_typer(business_app, name="business")
 app.add_typer(thread_app, name="thread")
 app.add_typer(cache_app, name="cache")
 app.add_typer(slack_app, name="slack")
-app.add_typer(database_app, name="db")
+app.add_typer(db_app, name="db")
 app.add_typer(config_app, name="config")
 
 
@@ -77,22 +78,23 @@ def main(args: list[str] | None = None) -> int:
     Arguments:
         args: what to run instead of the process's own arguments.
     """
-    given = sys.argv[1:] if args is None else args
-    debug = "--debug" in given
+    session = Session()
     try:
-        app(args=given, prog_name="chatbotctl")
+        app(args=sys.argv[1:] if args is None else args, prog_name="chatbotctl", obj=session)
     except ChatbotError as failure:
-        if debug:
+        if session.debug:
             traceback.print_exc()
         output.error(failure)
         return failure.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except Exception as failure:  # noqa: BLE001 - its words may hold a customer's text: only its type is shown
-        if debug:
+        if session.debug:
             traceback.print_exc()
         output.error(
-            ChatbotError(f"Unexpected fault: {type(failure).__name__}.", hint="Again with --debug for the traceback.")
+            ChatbotError(
+                f"Unexpected fault: {type(failure).__name__}.", hint="Run it again with --debug for the traceback."
+            )
         )
         return 1
     return 0

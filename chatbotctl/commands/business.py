@@ -14,6 +14,7 @@ from chatbotctl.commands.business_credentials import credentials_app
 from chatbotctl.commands.business_knowledge import knowledge_app
 from chatbotctl.commands.business_remove import remove
 from chatbotctl.commands.business_update import update
+from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ business_app.command("add")(add)
 
 
 @business_app.command("list")
-def list_(ctx: typer.Context, as_json: options.JsonOption = False) -> None:
+def list_(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """List all businesses.
 
     Example: chatbotctl business list --json
@@ -53,7 +54,7 @@ def list_(ctx: typer.Context, as_json: options.JsonOption = False) -> None:
 
 
 @business_app.command()
-def show(ctx: typer.Context, name: options.NameOf, as_json: options.JsonOption = False) -> None:
+def show(ctx: typer.Context, name: options.NameOf, as_json: JsonOption = False) -> None:
     """Show all that is stored about a business; never a secret.
 
     Example: chatbotctl business show luna

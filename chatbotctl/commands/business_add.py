@@ -10,6 +10,7 @@ from chatbotctl.commands import business_options as options
 from chatbotctl.commands import business_report as report
 from chatbotctl.commands import business_values as values_typed
 from chatbotctl.commands import output
+from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add(
     max_message_chars: options.MaxMessageCharsOption = None,
     slack_user: options.SlackUserOption = None,
     slack_layout: options.SlackLayoutOption = None,
-    as_json: options.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Add a business. Its backend is openai unless you name another.
 
@@ -70,10 +71,6 @@ def _store(core: Core, name: str, address: str, values: dict[str, object]) -> Bu
     """Raises AlreadyExists."""
     from chatbotctl.core.storage import businesses
 
-    users = values.pop("slack_user_ids", ())
-    assert isinstance(users, tuple)
     with core.database.write() as tx:
         values_typed.require_free(name, businesses.listed(tx))
-        business = businesses.add(tx, name=name, whatsapp_address=address, values=values)
-        businesses.set_slack_users(tx, business, users)
-        return businesses.get(tx, business.id)
+        return businesses.add(tx, name=name, whatsapp_address=address, values=values)

@@ -13,6 +13,7 @@ import typer
 
 from chatbotctl.commands import business_options as options
 from chatbotctl.commands import moments, output
+from chatbotctl.commands.options import DryRunOption, JsonOption, YesOption
 from chatbotctl.commands.session import session_of
 
 #: Characters that any vendor's key stays far below.
@@ -71,7 +72,7 @@ def set_(
 
 
 @credentials_app.command("list")
-def list_(ctx: typer.Context, name: options.NameOf, as_json: options.JsonOption = False) -> None:
+def list_(ctx: typer.Context, name: options.NameOf, as_json: JsonOption = False) -> None:
     """List which providers a business has its own credentials for; never the secrets.
 
     Example: chatbotctl business credentials list luna
@@ -93,8 +94,8 @@ def remove(
     ctx: typer.Context,
     name: options.NameOf,
     provider: _Provider,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Forget a secret; the install's own is used from then on.
 
@@ -125,21 +126,14 @@ def _require_known(provider: str) -> None:
     from chatbotctl.core.errors import RefusedError
 
     if provider not in _SHAPES:
-        raise RefusedError(f"There are no credentials for {provider!r}.", hint=f"One of: {', '.join(_SHAPES)}.")
+        raise RefusedError(f"There are no credentials for {provider!r}.", hint=f"Use one of: {', '.join(_SHAPES)}.")
 
 
 def _read(file: Path) -> str:
-    """The secret in a file, without the line end that editors leave."""
-    from chatbotctl.core.errors import NotFoundError, RefusedError
+    """The secret in a file, without the line end that editors leave. Raises NotFoundError or RefusedError."""
+    from chatbotctl.core.upkeep.operator_file import read_at_most
 
-    try:
-        with file.open("rb") as opened:
-            return opened.read(LONGEST_SECRET + 2).decode("ascii", errors="replace").strip()
-    except FileNotFoundError as exc:
-        raise NotFoundError(f"There is no file {file}.") from exc
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "that is no file name"
-        raise RefusedError(f"{file} cannot be read: {reason}.") from exc
+    return read_at_most(file, LONGEST_SECRET + 2).decode("ascii", errors="replace").strip()
 
 
 def _checked(provider: str, secret: str) -> str:
@@ -152,6 +146,6 @@ def _checked(provider: str, secret: str) -> str:
     if len(secret) > LONGEST_SECRET or not _SHAPES[provider].fullmatch(secret):
         raise RefusedError(
             f"That does not look like {provider} credentials (it is not shown here).",
-            hint=f"What is wanted is {PROVIDERS[provider]}, without spaces around or inside.",
+            hint=f"Give {PROVIDERS[provider]}, without spaces around or inside.",
         )
     return secret

@@ -13,6 +13,7 @@ import typer
 from chatbotctl.commands import business_options as options
 from chatbotctl.commands import business_report as report
 from chatbotctl.commands import moments, output
+from chatbotctl.commands.options import DryRunOption, JsonOption, YesOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
@@ -59,15 +60,17 @@ def add(
 
 
 @knowledge_app.command("list")
-def list_(ctx: typer.Context, name: options.NameOf, as_json: options.JsonOption = False) -> None:
+def list_(ctx: typer.Context, name: options.NameOf, as_json: JsonOption = False) -> None:
     """List a business's files.
 
     Example: chatbotctl business knowledge list luna
     """
+    from chatbotctl.core.records.business import Backend
     from chatbotctl.core.storage import businesses, knowledge
 
     with session_of(ctx).core() as core, core.database.read() as tx:
-        files = knowledge.listed(tx, businesses.by_name(tx, name))
+        business = businesses.by_name(tx, name)
+        files = knowledge.listed(tx, business)
     if as_json:
         output.json_document(
             [
@@ -82,7 +85,11 @@ def list_(ctx: typer.Context, name: options.NameOf, as_json: options.JsonOption 
             ]
         )
     elif files:
-        rows = [(file.name, f"{file.size:,}", moments.lately(file.added_at), _copy_of(file)) for file in files]
+        is_copied = business.backend is Backend.OPENAI
+        rows = [
+            (file.name, f"{file.size:,}", moments.lately(file.added_at), _copy_of(file, is_copied=is_copied))
+            for file in files
+        ]
         output.table(("NAME", "BYTES", "ADDED", "AT THE AI PROVIDER"), rows, right=("BYTES",))
     else:
         output.note(f"{name} has no knowledge files. Try: chatbotctl business knowledge add {name} PATH")
@@ -93,8 +100,8 @@ def remove(
     ctx: typer.Context,
     name: options.NameOf,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Names, as `knowledge list` shows them.")],
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
     keep_uploads: options.KeepUploadsOption = False,
 ) -> None:
     """Forget files, and delete their copies at the AI provider.
@@ -151,7 +158,7 @@ def delete_copies(core: Core, business: Business, files: Sequence[KnowledgeFile]
     copied = [file for file in files if file.provider_file_id is not None]
     if not copied:
         return
-    way_out = "--keep-uploads leaves the copies there."
+    way_out = "Leave the copies there with --keep-uploads."
     try:
         store = core.knowledge_store_of(business)
         with output.progress("Deleting at the AI provider", total=len(copied), unit="files") as advance:
@@ -208,7 +215,8 @@ def _sync(core: Core, business: Business) -> None:
         output.note(f"{uploaded}; {plan.unchanged} were there already ({plan.store_id}).")
 
 
-def _copy_of(file: KnowledgeFile) -> str:
+def _copy_of(file: KnowledgeFile, *, is_copied: bool) -> str | None:
+    """Whether the AI provider has the file; None where it is none of the provider's to have."""
     if file.provider_file_id is None:
-        return "no"
+        return "no" if is_copied else None
     return "yes" if file.is_uploaded else "an older version"

@@ -97,9 +97,6 @@ SlackLayoutOption = Annotated[
     Layout | None,
     typer.Option("--slack-layout", help="A Slack channel, or a Slack thread, for each of its threads."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 KeepUploadsOption = Annotated[
     bool, typer.Option("--keep-uploads", help="Leave the copies at the AI provider where they are.")
 ]

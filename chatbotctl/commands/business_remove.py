@@ -8,7 +8,7 @@ import typer
 
 from chatbotctl.commands import business_options as options
 from chatbotctl.commands import output
-from chatbotctl.commands.business_threads import forget_cached
+from chatbotctl.commands.options import DryRunOption, YesOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def remove(
     ctx: typer.Context,
     name: options.NameOf,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
     keep_uploads: options.KeepUploadsOption = False,
 ) -> None:
     """Delete a business with its threads, messages, knowledge files and credentials, for good.
@@ -30,6 +30,7 @@ def remove(
     Example: chatbotctl business remove luna --dry-run
     """
     from chatbotctl.core.storage import businesses, knowledge
+    from chatbotctl.core.upkeep.forget_threads import forget_threads
 
     with session_of(ctx).core() as core:
         with core.database.read() as tx:
@@ -47,7 +48,7 @@ def remove(
             keys = businesses.cache_keys(tx, business)
             gone = businesses.remove(tx, business)
         output.note(f"Removed {name} with {_count(gone, 'thread')}.")
-        forget_cached(core, keys)
+        forget_threads(keys, core.shared_cache())
 
 
 def _described(business: Business, threads: int, files: list[KnowledgeFile], uploaded: int) -> str:

@@ -10,7 +10,7 @@ from chatbotctl.commands import business_options as options
 from chatbotctl.commands import business_report as report
 from chatbotctl.commands import business_values as values_typed
 from chatbotctl.commands import output
-from chatbotctl.commands.business_threads import forget_cached
+from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def update(
             help="Take back what this option set (--clear model); may be repeated. The install's setting counts then.",
         ),
     ] = None,
-    as_json: options.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Change a business; what you leave out stays. --vector-store and --slack-user replace all that there were.
 
     Example: chatbotctl business update luna --language de --clear model
     """
+    from chatbotctl.core.upkeep.forget_threads import forget_threads
+
     typed = values_typed.Typed(
         backend=backend,
         model=model,
@@ -80,7 +82,7 @@ def update(
     with session_of(ctx).core() as core:
         business, stale_keys = _store(core, name, values)
         output.note(f"Changed {business.name}: {', '.join(_named(key) for key in values)}.")
-        forget_cached(core, stale_keys)
+        forget_threads(stale_keys, core.shared_cache())
         report.advise(core, business)
         if as_json:
             report.show(core, business, as_json=True)
@@ -107,21 +109,16 @@ def _store(core: Core, name: str, values: Mapping[str, object]) -> tuple[Busines
     """The changed business, and the cache keys that its old number leaves behind. Raises AlreadyExists."""
     from chatbotctl.core.storage import businesses
 
-    columns = dict(values)
-    users = columns.pop("slack_user_ids", None)
     with core.database.write() as tx:
         before = businesses.by_name(tx, name)
         values_typed.require_history_fits(values.get("history"), values.get("backend", before.backend))
-        if "name" in columns:
+        if "name" in values:
             values_typed.require_free(
-                str(columns["name"]), [known for known in businesses.listed(tx) if known.id != before.id]
+                str(values["name"]), [known for known in businesses.listed(tx) if known.id != before.id]
             )
-        keys = businesses.cache_keys(tx, before)
-        after = businesses.change(tx, before, columns)
-        if isinstance(users, tuple):
-            businesses.set_slack_users(tx, after, users)
-        moved = after.whatsapp_address != before.whatsapp_address
-        return businesses.get(tx, after.id), keys if moved else []
+        moves = values.get("whatsapp_address", before.whatsapp_address) != before.whatsapp_address
+        stale_keys = businesses.cache_keys(tx, before) if moves else []
+        return businesses.change(tx, before, values), stale_keys
 
 
 def _named(column: str) -> str:

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from chatbotctl.core.errors import AlreadyExists, NotFoundError, RefusedError
+from chatbotctl.core.addresses import normalise
+from chatbotctl.core.errors import AlreadyExists, RefusedError
+from chatbotctl.core.language_tag import language_tag
+from chatbotctl.core.web_address import is_web_address
 
 if TYPE_CHECKING:
     from chatbotctl.core.records.business import Backend, Business, History, Layout
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 #: Characters, as the columns have them (storage/schema.py).
 LONGEST_NAME = 80
 LONGEST_ID = 120
-LONGEST_LANGUAGE = 20
 #: Characters: an apology is one WhatsApp message.
 LONGEST_APOLOGY = 1600
 #: Characters of a line that only colleagues read.
@@ -35,8 +37,6 @@ LONGEST_INSTRUCTIONS = 100_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 _MODEL = re.compile(r"[A-Za-z0-9][\w./:@+-]*", re.ASCII)
 _SLACK_USER = re.compile(r"[UW][A-Z0-9]{1,39}")
-#: BCP 47 without its rarities: a language, and perhaps script, region and variants.
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +106,6 @@ def business_name(typed: str) -> str:
 
 def number(typed: str) -> str:
     """The number as it is stored. Raises RefusedError."""
-    from chatbotctl.core.addresses import normalise
-
     return normalise(typed)
 
 
@@ -137,24 +135,19 @@ def require_free(name: str, known: Sequence[Business]) -> None:
 
 def _told_by(path: Path) -> str:
     """The text of an instructions file."""
-    try:
-        with path.open("rb") as file:
-            # A character is up to 4 bytes in UTF-8: whatever has more bytes is too long, and is not read.
-            content = file.read(LONGEST_INSTRUCTIONS * 4 + 1)
-    except FileNotFoundError as exc:
-        raise NotFoundError(f"There is no file {_shown(str(path))}.") from exc
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "that is no file name"
-        raise RefusedError(f"{_shown(str(path))} cannot be read: {reason}.") from exc
+    from chatbotctl.core.upkeep.operator_file import read_at_most
+
+    # A character is up to 4 bytes in UTF-8: whatever has more bytes is too long, and is not read.
+    content = read_at_most(path, LONGEST_INSTRUCTIONS * 4 + 1)
     if len(content) > LONGEST_INSTRUCTIONS * 4:
-        raise _too_long(_shown(str(path)), LONGEST_INSTRUCTIONS)
+        raise _too_long(str(path), LONGEST_INSTRUCTIONS)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise RefusedError(
-            f"{_shown(str(path))} is not a UTF-8 text.", hint="Save it as UTF-8, or give the text by --instructions."
+            f"{path} is not a UTF-8 text.", hint="Save it as UTF-8, or give the text by --instructions."
         ) from exc
-    return _some(_shown(str(path)), _text(_shown(str(path)), text.replace("\r\n", "\n"), LONGEST_INSTRUCTIONS))
+    return _some(str(path), _text(str(path), text.replace("\r\n", "\n"), LONGEST_INSTRUCTIONS))
 
 
 def _text(what: str, text: str, longest: int) -> str:
@@ -164,7 +157,7 @@ def _text(what: str, text: str, longest: int) -> str:
         raise _too_long(what, longest)
     if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t" for char in stripped):
         raise RefusedError(
-            f"{what} has characters that are no text.", hint="Only line ends and tabs may be in between."
+            f"{what} has characters that are no text.", hint="Leave out all control characters but line ends and tabs."
         )
     return stripped
 
@@ -188,14 +181,9 @@ def _matching(option: str, typed: str, pattern: re.Pattern[str], what: str) -> s
 
 def _url(typed: str) -> str:
     value = _some("--base-url", typed.strip())
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable, parts = False, urlsplit("")
-    if not usable or not value.isascii() or not value.isprintable() or " " in value or len(value) > LONGEST_URL:
-        raise RefusedError("--base-url is not an http or https address.", hint="Like https://host/v1")
-    if parts.username is not None or parts.password is not None:
+    if not is_web_address(value) or len(value) > LONGEST_URL:
+        raise RefusedError("--base-url is not an http or https address.", hint="Write it like https://host/v1.")
+    if "@" in urlsplit(value).netloc:
         raise RefusedError(
             "--base-url has a user name or password in it, which would be shown with the business.",
             hint="Keep the key with `chatbotctl business credentials set NAME openai`.",
@@ -204,18 +192,12 @@ def _url(typed: str) -> str:
 
 
 def _language(typed: str) -> str:
-    value = _some("--language", typed.strip().replace("_", "-"))
-    if len(value) > LONGEST_LANGUAGE or not _LANGUAGE.fullmatch(value):
-        raise RefusedError(f"--language {_shown(typed)} is not a language tag.", hint="Like en, de, pt-BR or zh-Hant.")
-    first, *rest = value.split("-")
-    return "-".join([first.lower(), *(_subtag(part) for part in rest)])
-
-
-def _subtag(part: str) -> str:
-    """A script as Hant, a region as BR, anything else in small letters (BCP 47's own advice)."""
-    if len(part) == 4 and part.isalpha():
-        return part.capitalize()
-    return part.upper() if len(part) == 2 else part.lower()
+    tag = language_tag(_some("--language", typed.strip()))
+    if tag is None:
+        raise RefusedError(
+            f"--language {_shown(typed)} is not a language tag.", hint="Write it like en, de, pt-BR or zh-Hant."
+        )
+    return tag
 
 
 def _vector_stores(typed: Sequence[str]) -> tuple[str, ...]:
@@ -228,7 +210,7 @@ def _slack_users(typed: Sequence[str]) -> tuple[str, ...]:
         if not _SLACK_USER.fullmatch(one):
             raise RefusedError(
                 f"--slack-user {_shown(one)} is not a Slack user's id.",
-                hint="Like U012AB3CD: in Slack, open the profile, then `Copy member ID`.",
+                hint="Write it like U012AB3CD: in Slack, open the profile, then `Copy member ID`.",
             )
     return tuple(dict.fromkeys(users))
 

@@ -6,15 +6,16 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from chatbotctl.commands import output
-from chatbotctl.commands.business_options import DryRunOption, JsonOption
+from chatbotctl.commands.options import DryRunOption, JsonOption, ReceiverOption, SenderOption
 from chatbotctl.commands.session import session_of
 from chatbotctl.commands.which_thread import business_at, only_business
+from chatbotctl.core.addresses import normalise
 
 if TYPE_CHECKING:
     from chatbotctl.core.ports import ThreadCache
@@ -50,7 +51,8 @@ def rebuild(ctx: typer.Context, dry_run: DryRunOption = False, as_json: JsonOpti
         done = run(core.database, cache, progress=_progress, dry_run=dry_run)
     seconds = time.perf_counter() - started
     if as_json:
-        output.json_document({"written": done.written, "removed": done.removed, "seconds": round(seconds, 3)})
+        told = {"written": done.written, "removed": done.removed, "seconds": round(seconds, 3)}
+        output.json_document(told | {"dry_run": True} if dry_run else told)
         return
     entries = f"{done.written:,} {'entry' if done.written == 1 else 'entries'}"
     if dry_run:
@@ -89,11 +91,8 @@ def verify(ctx: typer.Context, as_json: JsonOption = False) -> None:
 @cache_app.command()
 def show(
     ctx: typer.Context,
-    sender: Annotated[str, typer.Option("--from", metavar="NUMBER", help="The customer's number.")],
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="NUMBER", help="The business's number; may be left out when there is only one."),
-    ] = None,
+    sender: SenderOption,
+    to: ReceiverOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the cache's entry for a customer and a business, and what the database says.
@@ -129,7 +128,7 @@ def show(
 
 @contextmanager
 def _opened(ctx: typer.Context) -> Iterator[tuple[Core, ThreadCache]]:
-    with session_of(ctx).core() as core, closing(core.strict_cache()) as cache:  # type: ignore[type-var]
+    with session_of(ctx).core() as core, core.strict_cache() as cache:
         yield core, cache
 
 
@@ -139,7 +138,6 @@ def _progress(what: str, total: int | None, unit: str) -> AbstractContextManager
 
 def _wanted(core: Core, sender: str, to: str | None) -> tuple[CachedThread, str | None]:
     """The key that is meant, as an entry without a thread, and the thread in the database."""
-    from chatbotctl.core.addresses import normalise
     from chatbotctl.core.errors import ConversationNotFound
     from chatbotctl.core.records.conversation import CachedThread
     from chatbotctl.core.storage import conversations

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbotctl.commands import output
-from chatbotctl.commands.business_options import JsonOption
+from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
 if TYPE_CHECKING:
     from chatbotctl.core.config import Loaded
+    from chatbotctl.core.wiring import Core
 
 #: Shown instead of a secret.
 _HIDDEN = "••••"
@@ -58,8 +59,33 @@ def validate(ctx: typer.Context) -> None:
     path = config.config_path(session.config)
     output.note(f"Config file: {path}" if path else "There is no config file: the environment and the defaults count.")
     # A core that is made, and connects nowhere, also reads the URLs.
-    with session.core(any_schema=True):
+    with session.core(any_schema=True) as core:
+        _require_usable(core)
         output.line("Everything fits.")
+
+
+def _require_usable(core: Core) -> None:
+    """Look at what the settings point to. Raises ConfigurationError or SecretKeyError; what is merely odd is a note."""
+    from chatbotctl.core import secret_key
+    from chatbotctl.core.errors import ConfigurationError
+
+    place = secret_key.place(core.loaded.home)
+    if isinstance(place, str) or place.is_symlink() or place.exists():
+        _ = core.vault  # it reads the key; an install without one is fine as long as no credentials are stored
+    translate = core.settings.translate
+    file = translate.credentials_file
+    if file is not None and not file.is_file():
+        where = core.loaded.origin("translate", "credentials_file")
+        missing = f"{where}: translate.credentials_file: there is no file {file}"
+        if translate.enabled and translate.endpoint is None:
+            raise ConfigurationError(f"{missing}.", hint="Name a service account's key file, or unset it.")
+        output.note(f"{missing}; it is not needed as long as Google Translate is not asked.", style="yellow")
+    if translate.enabled and translate.target_language is None:
+        output.note(
+            "translate.enabled is on without translate.target_language (TARGET_LANGUAGE): only businesses with a "
+            "--language of their own are translated.",
+            style="yellow",
+        )
 
 
 def _settings(loaded: Loaded) -> Iterator[tuple[str, object, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +36,17 @@ def init(
         after = migrate.upgrade(core.database)
         verb = "Kept" if before.fits else "Made" if before.current is None else "Upgraded"
         output.note(f"{verb} the database: {core.database.described} (schema {after.current})")
+        _warn_of_readers(core.database.file)
         if demo:
             business = add_demo(core.database)
             output.note(f"Demo business: {business.name}, {business.whatsapp_address}")
     output.note("Next: `chatbotctl business add` for a business, `chatbotctl serve` to answer for it.")
+
+
+def _warn_of_readers(file: Path | None) -> None:
+    """Say so when others can read the database: one that was there before is left as it is."""
+    if file is not None and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        output.note(
+            f"Others on this machine can read {file}, and so what customers write. Try: chmod 600 {file}",
+            style="yellow",
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -96,18 +97,8 @@ def line(text: str | Text, *, style: str = "") -> None:
 
 def json_document(value: object) -> None:
     """Print one JSON document."""
-    sys.stdout.write(_json(value, indent=2) + "\n")
-
-
-def json_line(value: object) -> None:
-    """Print one line of NDJSON."""
-    sys.stdout.write(_json(value, indent=None) + "\n")
-    sys.stdout.flush()
-
-
-def _json(value: object, *, indent: int | None) -> str:
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    sys.stdout.write(_JSON_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
@@ -170,16 +161,44 @@ def _indented(text: Text) -> None:
 def note(text: str, *, style: str = "") -> None:
     """Tell the person something that is no data; silent with --quiet."""
     if not _Quiet.on:
-        _stderr().print(safe_text(text), style=style, soft_wrap=True)
+        _say(safe_text(text), style=style)
+
+
+def warning(text: str) -> None:
+    """Tell the person of a danger; with --quiet too."""
+    _say(safe_text(text), style="bold red")
 
 
 def error(failure: ChatbotError) -> None:
     """Print an error: one sentence, and the next thing to type."""
     from rich.text import Text
 
-    _stderr().print(Text.assemble(("Error: ", "bold red"), safe_text(failure.message)), soft_wrap=True)
+    _say(Text.assemble(("Error: ", "bold red"), safe_text(failure.message)))
     if failure.hint:
-        _stderr().print(Text.assemble(("Try: ", "bold"), safe_text(failure.hint)), soft_wrap=True)
+        _say(Text.assemble(("Try: ", "bold"), safe_text(failure.hint)))
+
+
+def _say(text: Text, *, style: str = "", end: str = "\n") -> None:
+    """Print to stderr, wrapped between words on a terminal; a pipe gets each line whole.
+
+    A word longer than the screen (a path, a URL) is left in one piece, to be copied.
+    """
+    console = _stderr()
+    if sys.stderr.isatty():
+        text = _wrapped(text, console.width)
+    console.print(text, style=style, end=end, soft_wrap=True)
+
+
+def _wrapped(text: Text, width: int) -> Text:
+    """`text` with line ends between its words. Rich's own wrapping would cut long words."""
+    from rich.text import Text
+
+    lines = [
+        wrapped
+        for line in text.plain.split("\n")
+        for wrapped in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    return Text("\n".join(lines), spans=list(text.spans))
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -190,7 +209,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError(f"{question} Nobody can be asked here.", hint="Say --yes if you mean it.")
-    sys.stderr.write(f"{safe_text(question).plain} [y/N] ")
+    _say(safe_text(f"{question} [y/N]"), end=" ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RefusedError("Nothing was changed.")

@@ -11,6 +11,7 @@ import typer
 
 from chatbotctl.commands import output
 from chatbotctl.commands.session import Session, session_of
+from chatbotctl.core.addresses import bare
 
 
 def serve(
@@ -33,7 +34,9 @@ def serve(
     flags = {("server", "host"): host, ("server", "port"): port, ("server", "threads"): threads}
     loaded = session.loaded(flags)
     with session.core(flags) as core:
-        is_tried_out = not (core.has_auth_token() or loaded.settings.twilio.account_sid)
+        has_token = core.has_auth_token()
+        is_tried_out = not (has_token or loaded.settings.twilio.account_sid)
+        is_checked = has_token and loaded.settings.server.verify_signatures
         if is_tried_out:
             core.print_unsent(_show)
         settings = loaded.settings.log
@@ -42,7 +45,7 @@ def serve(
             core,
             host=loaded.settings.server.host,
             port=loaded.settings.server.port,
-            on_ready=lambda url: _greet(url, is_tried_out=is_tried_out, demo=demo),
+            on_ready=lambda url: _greet(url, is_checked=is_checked, is_tried_out=is_tried_out, demo=demo),
         )
 
 
@@ -61,8 +64,10 @@ def _set_up_demo(session: Session) -> None:
         add_demo(core.database)
 
 
-def _greet(url: str, *, is_tried_out: bool, demo: bool) -> None:
+def _greet(url: str, *, is_checked: bool, is_tried_out: bool, demo: bool) -> None:
     output.note(f"Serving on {url} (webhook: {url}/whatsapp). Stop with Ctrl-C.")
+    if not is_checked:
+        output.warning("Signatures are not checked: whoever reaches this address can write as any customer.")
     if is_tried_out:
         output.note("No Twilio account is set up: replies are printed here instead of sent.", style="yellow")
     if demo:
@@ -74,7 +79,7 @@ def _say_what_to_try(url: str) -> None:
 
     command = "chatbotctl" if shutil.which("chatbotctl") else os.path.relpath(sys.argv[0])
     output.note(
-        f"The demo business {NAME} answers on {ADDRESS.removeprefix('whatsapp:')}. Try, in a second terminal:\n"
+        f"The demo business {NAME} answers on {bare(ADDRESS)}. Try, in a second terminal:\n"
         f'  {command} simulate --from +15557654321 --body "Do you deliver?"\n'
         f"  curl {url}/whatsapp --data-urlencode From=whatsapp:+15557654321 \\\n"
         f"    --data-urlencode To={ADDRESS} --data-urlencode Body='When do you open?'\n"

@@ -6,7 +6,7 @@ Each command takes it from `ctx.obj`. This is the only place here that builds a 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,12 +45,14 @@ class Session:
         flags: Mapping[Key, object] | None = None,
         *,
         any_schema: bool = False,
+        unlogged: Collection[str] = (),
     ) -> Iterator[Core]:
         """An open Core, closed at the end of the block.
 
         Arguments:
             flags: settings given on the command line, by (section, key).
             any_schema: also on a database that this version's tables are not in (yet).
+            unlogged: events that the command tells in its own words; with --verbose they are logged all the same.
 
         Raises ConfigurationError, SchemaMismatch, StorageUnavailable.
         """
@@ -58,7 +60,7 @@ class Session:
         from chatbotctl.core.wiring import Core
 
         loaded = self.loaded(flags)
-        self._log_quietly()
+        self._log_quietly(unlogged)
         core = Core(loaded)
         try:
             if not any_schema:
@@ -67,12 +69,15 @@ class Session:
         finally:
             core.close()
 
-    def _log_quietly(self) -> None:
-        """Events of a command go to stderr, readable, and only those that matter; `serve` sets up its own."""
+    def _log_quietly(self, unlogged: Collection[str]) -> None:
+        """Errors that a command meets on its way go to stderr, with --verbose everything; `serve` sets up its own."""
         from chatbotctl.core import log
 
-        level = "debug" if self.verbose else "error" if self.quiet else "warning"
-        log.configure(level=level, format="console" if sys.stderr.isatty() else "auto")
+        log.configure(
+            level="debug" if self.verbose else "error",
+            format="console" if sys.stderr.isatty() else "auto",
+            leave_out=() if self.verbose else unlogged,
+        )
 
 
 def session_of(ctx: typer.Context) -> Session:

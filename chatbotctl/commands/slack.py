@@ -18,6 +18,7 @@ def manifest(ctx: typer.Context) -> None:
 
     Example: chatbotctl slack manifest > manifest.json
     """
-    from chatbotctl.core import wiring
+    from chatbotctl.core.upkeep import slack_manifest
 
-    output.json_document(wiring.slack_manifest(session_of(ctx).loaded().settings))
+    public_url = session_of(ctx).loaded().settings.server.public_url
+    output.json_document(slack_manifest.manifest(public_url=public_url))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbotctl.commands import moments, output, transcript
-from chatbotctl.commands.business_options import DryRunOption, JsonOption, YesOption, known_names
-from chatbotctl.commands.business_threads import forget_cached
+from chatbotctl.commands.business_options import known_names
+from chatbotctl.commands.options import DryRunOption, JsonOption, YesOption
 from chatbotctl.commands.session import session_of
-from chatbotctl.commands.which_thread import FromOption, IdArgument, ToOption, bare, find_thread
+from chatbotctl.commands.which_thread import FromOption, IdArgument, ToOption, find_thread
+from chatbotctl.core.addresses import bare
 
 if TYPE_CHECKING:
     from chatbotctl.core.records.conversation import ThreadSummary
@@ -90,19 +91,22 @@ def show(
 
     Example: chatbotctl thread show --from +15557654321 --last 20
     """
-    from chatbotctl.core.storage import conversations, events
+    from chatbotctl.core.storage import conversations, events, turns
 
     with session_of(ctx).core() as core:
         found = find_thread(core, thread_id, sender, to)
         with core.database.read() as tx:
             messages = conversations.history(tx, found.conversation.id, last=last)
-            resets = events.times(tx, found.conversation.id, "reset")
+            resets = sorted(
+                [at for kind in ("reset", "new_owner") for at in events.times(tx, found.conversation.id, kind)]
+            )
+            failed = turns.unanswered(tx, found.conversation.id)
     if as_json:
         output.json_document(
             {"thread": as_listed(found), "messages": [transcript.as_json(message) for message in messages]}
         )
         return
-    transcript.show(found, messages, resets)
+    transcript.show(found, messages, resets, failed)
 
 
 @thread_app.command()
@@ -170,9 +174,10 @@ def _forget_cached(core: Core, found: ThreadSummary) -> None:
     """Take the entry out of a shared cache. One that stays behind does no harm here: the database decides."""
     from chatbotctl.core.errors import OutsideError
     from chatbotctl.core.records.conversation import cache_key
+    from chatbotctl.core.upkeep.forget_threads import forget_threads
 
     thread = found.conversation
     try:
-        forget_cached(core, [cache_key(thread.client_address, thread.business_address)])
+        forget_threads([cache_key(thread.client_address, thread.business_address)], core.shared_cache())
     except OutsideError as error:
         output.note(f"{error.message} The next message will not use it.", style="yellow")

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chatbotctl.commands import moments, output
-from chatbotctl.commands.which_thread import bare
+from chatbotctl.core.addresses import bare, named
 
 if TYPE_CHECKING:
     from chatbotctl.core.records.conversation import ThreadSummary, TranscriptEntry
+    from chatbotctl.core.records.turn import FailedTurn
 
 #: Colour of each author's name.
 _STYLES = {"customer": "cyan", "assistant": "green", "operator": "magenta", "system": "white"}
@@ -39,13 +40,19 @@ def as_json(entry: TranscriptEntry) -> dict[str, object]:
     }
 
 
-def show(found: ThreadSummary, entries: Sequence[TranscriptEntry], resets: Sequence[float]) -> None:
-    """Print who talks to whom, then what was said, day by day; resets are marked.
+def show(
+    found: ThreadSummary, entries: Sequence[TranscriptEntry], resets: Sequence[float], failed: Sequence[FailedTurn]
+) -> None:
+    """Print who talks to whom, then what was said, day by day; resets are marked, and why the assistant failed.
 
     Arguments:
         entries: the whole thread or its end, oldest first.
         resets: when the assistant was made to start anew (seconds since 1970), oldest first.
+        failed: the turns without an answer. The reason stands beside the line that the customer read instead, or beside
+            the customer's own words when there was none.
     """
+    by_apology = {turn.apology_at: turn.message for turn in failed if turn.apology_at is not None}
+    by_message = {turn.upto_seq: turn.message for turn in failed if turn.apology_at is None}
     _show_head(found)
     today = ""
     for at, entry in _merged(entries, resets):
@@ -57,7 +64,8 @@ def show(found: ThreadSummary, entries: Sequence[TranscriptEntry], resets: Seque
         if entry is None:
             output.heading(f"── {moments.clock(at)}  reset: the assistant sees nothing from before this ──")
         else:
-            _show_entry(found, entry)
+            why = by_apology.get(entry.at) if entry.author.value == "system" else by_message.get(entry.seq or 0)
+            _show_entry(found, entry, f"the assistant failed: {why}" if why else None)
 
 
 def _merged(
@@ -75,12 +83,11 @@ def _merged(
 
 def _show_head(found: ThreadSummary) -> None:
     thread = found.conversation
-    who = bare(thread.client_address)
     held = "an operator: the assistant stays quiet" if thread.held_by.value == "operator" else "the assistant"
     output.facts(
         {
             "Thread": thread.id,
-            "Customer": f"{thread.profile_name} ({who})" if thread.profile_name else who,
+            "Customer": named(thread.profile_name, thread.client_address),
             "Business": f"{found.business_name} ({bare(thread.business_address)})",
             "AI thread": thread.ai_thread,
             "Answered by": held,
@@ -89,12 +96,12 @@ def _show_head(found: ThreadSummary) -> None:
     )
 
 
-def _show_entry(found: ThreadSummary, entry: TranscriptEntry) -> None:
-    from chatbotctl.core.records.message import NO_TEXT_KINDS
+def _show_entry(found: ThreadSummary, entry: TranscriptEntry, failure: str | None) -> None:
+    from chatbotctl.core.records.message import kind_in_words
 
     name = _NAMES.get(entry.author.value) or found.conversation.profile_name or "Customer"
     remarks = ["simulated"] if entry.simulated else []
-    what = NO_TEXT_KINDS.get(entry.kind, "Something else than text") if entry.kind != "text" else ""
+    what = kind_in_words(entry.kind) if entry.kind != "text" else ""
     text = entry.body
     if what and not text.strip():
         text = f"[{what}]"
@@ -102,6 +109,8 @@ def _show_entry(found: ThreadSummary, entry: TranscriptEntry) -> None:
         remarks.append(f"with {what[0].lower()}{what[1:]}")
     if entry.author.value != "customer" and (remark := _REMARKS.get(entry.status)):
         remarks.append(f"{remark} ({entry.error_code})" if entry.error_code else remark)
+    if failure:
+        remarks.append(failure)
     output.speech(
         name,
         moments.clock(entry.at),

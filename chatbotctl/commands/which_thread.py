@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatbotctl.core.addresses import bare, normalise
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -26,7 +28,6 @@ ToOption = Annotated[
 
 def find_thread(core: Core, thread_id: int | None, sender: str | None, to: str | None) -> ThreadSummary:
     """The thread that is meant. Raises ConversationNotFound, BusinessNotFound, RefusedError, and a usage error."""
-    from chatbotctl.core.addresses import normalise
     from chatbotctl.core.storage import conversations
 
     if (thread_id is None) == (sender is None):
@@ -72,11 +73,6 @@ def only_business(core: Core) -> Business:
             hint=f"--to {bare(known[0].whatsapp_address)} ({known[0].name}), or another of `chatbotctl business list`.",
         )
     return known[0]
-
-
-def bare(address: str) -> str:
-    """An address as people know it, without the `whatsapp:` in front."""
-    return address.removeprefix("whatsapp:")
 
 
 def _only_one(found: list[ThreadSummary], sender: str) -> ThreadSummary:

@@ -42,12 +42,12 @@ def normalise(text: str) -> str:
     # Numbers copied from a chat come wrapped in invisible direction marks.
     typed = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf").strip()
     has_prefix = typed[: len(PREFIX)].casefold() == PREFIX
-    bare = typed[len(PREFIX) :].strip() if has_prefix else typed
-    if has_prefix and _USERNAME.fullmatch(bare):
-        return PREFIX + bare
-    if not _TYPED_NUMBER.fullmatch(bare):
+    rest = typed[len(PREFIX) :].strip() if has_prefix else typed
+    if has_prefix and _USERNAME.fullmatch(rest):
+        return PREFIX + rest
+    if not _TYPED_NUMBER.fullmatch(rest):
         raise RefusedError(f"`{_shown(typed)}` is not a WhatsApp number.", hint=_HINT)
-    digits = "".join(str(unicodedata.decimal(char)) for char in bare.replace("(0)", "") if char.isdecimal())
+    digits = "".join(str(unicodedata.decimal(char)) for char in rest.replace("(0)", "") if char.isdecimal())
     number = f"+{digits}"
     if not any(_is_possible(candidate) for candidate in candidates(number)):
         raise RefusedError(f"`{_shown(typed)}` is not a possible phone number.", hint=_HINT)
@@ -68,18 +68,28 @@ def readable_address(text: str) -> str | None:
 
 def candidates(address: str) -> tuple[str, ...]:
     """`address` first, then the other spellings that reach the same person; an opaque id has only itself."""
-    prefix, number = _parted(address)
+    number = bare(address)
     for pattern, other in _VARIANTS:
         match = pattern.fullmatch(number)
         if match:
-            return address, prefix + match.expand(other)
+            return address, address.removesuffix(number) + match.expand(other)
     return (address,)
+
+
+def bare(address: str) -> str:
+    """`address` as people know it, without the `whatsapp:` in front."""
+    return address.removeprefix(PREFIX)
+
+
+def named(profile_name: str | None, address: str) -> str:
+    """Who a customer is, for people: `Ana (+15557654321)`, or the number alone where no name is known."""
+    return f"{profile_name} ({bare(address)})" if profile_name else bare(address)
 
 
 def user_id(address: str) -> str | None:
     """The customer's id in an address without a number (`US.134912...`, `US.ENT.134912...`), else None."""
-    bare = _parted(address)[1]
-    return bare if _USERNAME.fullmatch(bare) else None
+    shown = bare(address)
+    return shown if _USERNAME.fullmatch(shown) else None
 
 
 def mask(address: str) -> str:
@@ -88,23 +98,18 @@ def mask(address: str) -> str:
     Keeps the first two and the last four digits of a number, the country and the last four characters of an id, and
     less of anything too short to hide the rest.
     """
-    bare = _parted(address)[1]
-    if _USERNAME.fullmatch(bare):
-        country, _, rest = bare.rpartition(".")
+    shown = bare(address)
+    if _USERNAME.fullmatch(shown):
+        country, _, rest = shown.rpartition(".")
         return f"{country}.•••••{_tail(rest)}"
-    if re.fullmatch(r"\+\d+", bare):
-        return f"{bare[:3]}•••••{_tail(bare[3:])}" if len(bare) >= 9 else f"•••••{bare[-2:]}"
-    return f"•••••{_tail(bare)}"
+    if re.fullmatch(r"\+\d+", shown):
+        return f"{shown[:3]}•••••{_tail(shown[3:])}" if len(shown) >= 9 else f"•••••{shown[-2:]}"
+    return f"•••••{_tail(shown)}"
 
 
 def _tail(text: str) -> str:
     """The last four characters, or fewer, so that at least as many stay hidden."""
     return text[len(text) - min(4, len(text) // 2) :]
-
-
-def _parted(address: str) -> tuple[str, str]:
-    """The `whatsapp:` in front, if any, and the rest."""
-    return (PREFIX, address.removeprefix(PREFIX)) if address.startswith(PREFIX) else ("", address)
 
 
 def _is_possible(number: str) -> bool:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
 from chatbotctl.core.errors import ConfigurationError
+from chatbotctl.core.setting_values import ChannelName, Language, Networks, SlackApi, WebAddress
 
 PREFIX = "CHATBOTCTL_"
 
@@ -42,8 +44,11 @@ PLAIN_NAMES: dict[str, tuple[str, str]] = {
 }
 
 
+_ALL_SETTINGS = "docs/settings.md explains every setting; config.example.toml shows them all."
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ServerSettings(_Section):
@@ -52,8 +57,8 @@ class ServerSettings(_Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     threads: int = Field(16, ge=2, le=512)
-    public_url: str | None = None
-    trusted_proxies: tuple[str, ...] = ()
+    public_url: WebAddress | None = None
+    trusted_proxies: Networks = ()
     verify_signatures: bool = True
     reply_wait_seconds: float = Field(10.0, ge=0, le=14)
     max_waiting: int | None = Field(None, ge=0)
@@ -61,10 +66,8 @@ class ServerSettings(_Section):
 
     @field_validator("public_url")
     @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("https://", "http://")):
-            raise ValueError("must start with https:// (the address that Twilio calls, without /whatsapp)")
-        return value.rstrip("/") if value else None
+    def _without_last_slash(cls, value: str | None) -> str | None:
+        return value and value.rstrip("/")
 
     @property
     def waiting_requests(self) -> int:
@@ -90,7 +93,7 @@ class TwilioSettings(_Section):
 
     account_sid: str | None = None
     auth_token: SecretStr | None = None
-    api_base_url: str | None = None
+    api_base_url: WebAddress | None = None
     timeout_seconds: float = Field(10.0, gt=0)
     attempts: int = Field(3, ge=1, le=10)
     answer: Literal["json", "twiml"] = "json"
@@ -100,8 +103,8 @@ class OpenAISettings(_Section):
     """The AI provider for businesses without their own key, base URL or model."""
 
     api_key: SecretStr | None = None
-    base_url: str | None = None
-    beta_base_url: str | None = None
+    base_url: WebAddress | None = None
+    beta_base_url: WebAddress | None = None
     model: str | None = None
     timeout_seconds: float = Field(30.0, gt=0)
     attempts: int = Field(3, ge=1, le=10)
@@ -113,21 +116,12 @@ class SlackSettings(_Section):
     """The workspace that conversations are mirrored to; no bot_token: no mirror."""
 
     bot_token: SecretStr | None = None
-    api_base_url: str | None = None
+    api_base_url: SlackApi | None = None
     layout: Literal["channel", "thread"] = "channel"
-    channel_name_template: str = "thread-{thread_id}"
+    channel_name_template: ChannelName = "thread-{thread_id}"
     private: bool = True
     timeout_seconds: float = Field(10.0, gt=0)
     posts_per_second: float = Field(1.0, gt=0)
-
-    @field_validator("channel_name_template")
-    @classmethod
-    def _known_fields(cls, value: str) -> str:
-        try:
-            value.format(thread_id="1", business="b", number="1", customer="c")
-        except (KeyError, IndexError, ValueError, AttributeError) as exc:
-            raise ValueError("may use {thread_id}, {business}, {number} and {customer} only") from exc
-        return value
 
 
 class TranslateSettings(_Section):
@@ -135,8 +129,8 @@ class TranslateSettings(_Section):
 
     enabled: bool = False
     assistant: bool = False
-    target_language: str | None = None
-    endpoint: str | None = None
+    target_language: Language | None = None
+    endpoint: WebAddress | None = None
     credentials_file: Path | None = None
     timeout_seconds: float = Field(3.0, gt=0)
 
@@ -193,7 +187,7 @@ class Settings(_Section):
 
 Key = tuple[str, str]
 
-#: Settings that are lists: in the environment they are written as JSON.
+#: Settings that are lists: in the environment they may be written as JSON.
 _LISTS: frozenset[Key] = frozenset({("server", "trusted_proxies")})
 
 
@@ -271,7 +265,7 @@ def load(flag_config: Path | None = None, flags: Mapping[Key, object] | None = N
     except ValidationError as exc:
         raise ConfigurationError(
             "; ".join(_explain(error, origins) for error in exc.errors(include_input=False)),
-            hint="docs/settings.md explains every setting; config.example.toml shows them all.",
+            hint=_ALL_SETTINGS,
         ) from None
     return Loaded(settings=settings, home=home_folder(), origins=origins)
 
@@ -355,7 +349,7 @@ def _from_variables(variables: Mapping[str, str], where: str) -> Iterator[tuple[
                 parsed = json.loads(value)
             except ValueError as exc:
                 raise ConfigurationError(
-                    f"{where}{name} is not a valid list.", hint='Write a list as JSON: ["one", "two"].'
+                    f"{where}{name} is not a valid list.", hint='Write a list as one,two or as JSON: ["one", "two"].'
                 ) from exc
         yield where + name, (section, key_name), parsed
 
@@ -364,12 +358,17 @@ def _no_single_underscore(name: str, where: str) -> None:
     """Raise ConfigurationError for CHATBOTCTL_OPENAI_MODEL: silently ignored, it would be looked for for hours."""
     section, _, key = name.removeprefix(PREFIX).partition("_")
     if key and section.lower() in Settings.model_fields:
-        raise ConfigurationError(f"{where}{name} is not a known setting. Did you mean `{PREFIX}{section}__{key}`?")
+        raise ConfigurationError(
+            f"{where}{name} is not a known setting. Did you mean `{PREFIX}{section}__{key}`?",
+            hint="Two underscores stand between section and key. " + _ALL_SETTINGS,
+        )
 
 
 def _known_section(section: str, where: str) -> None:
     if section not in Settings.model_fields:
-        raise ConfigurationError(f"{where} is not a known section.{_nearest(section, list(Settings.model_fields))}")
+        raise ConfigurationError(
+            f"{where} is not a known section.{_nearest(section, list(Settings.model_fields))}", hint=_ALL_SETTINGS
+        )
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -377,11 +376,13 @@ def _nearest(word: str, known: list[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(known)}."
 
 
-def _explain(error: Any, origins: Mapping[Key, str]) -> str:
+def _explain(error: ErrorDetails, origins: Mapping[Key, str]) -> str:
     """One validation error in words: origin, key, what is allowed; never the value, which may be a secret."""
     section, key = str(error["loc"][0]), str(error["loc"][1]) if len(error["loc"]) > 1 else ""
     where = f"{origins.get((section, key), 'default')}: {section}.{key}"
     if error["type"] == "extra_forbidden":
         known = list(Settings.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
         return f"{where} is not a known setting.{_nearest(key, known)}"
+    if error["type"] == "tuple_type":
+        return f'{where}: must be a list, like ["10.0.0.1", "10.0.1.0/24"]'
     return f"{where}: {error['msg'].removeprefix('Value error, ')}"

@@ -26,7 +26,7 @@ The tree, with each class's `code` (stable: it is the interface) and exit code:
         ├── MirrorError               slack_failed              5
         └── TranslationError          translation_failed        5
 
-A class's docstring is its default sentence. An error's `hint` is the next thing to type or to look at.
+The first line of a class's docstring is its default sentence; an error's `hint`, the next thing to type or look at.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ChatbotError(Exception):
     exit_code = 1
 
     def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
-        self.message = message or (type(self).__doc__ or "").strip()
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0].strip()
         self.hint = hint
         super().__init__(self.message)
 
@@ -149,6 +149,7 @@ class OutsideError(ChatbotError):
         reason: the vendor's own code or status as short text, without any message text ("429", "63016", "timeout").
         retryable: a later attempt may succeed and cannot do the thing twice.
         unknown_outcome: the service may have done it although no answer came back: look before trying again.
+        still_busy: the service is at work on an earlier call of ours: it takes the next one once that has ended.
         retry_after: seconds that the service asked us to wait, if it did.
     """
 
@@ -161,13 +162,15 @@ class OutsideError(ChatbotError):
         reason: str = "",
         retryable: bool = False,
         unknown_outcome: bool = False,
+        still_busy: bool = False,
         retry_after: float | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip().split("\n", 1)[0], hint=hint)
+        super().__init__(message, hint=hint)
         self.reason = reason
         self.retryable = retryable
         self.unknown_outcome = unknown_outcome
+        self.still_busy = still_busy
         self.retry_after = retry_after
 
 
@@ -199,3 +202,14 @@ class TranslationError(OutsideError):
     """The text could not be translated."""
 
     code = "translation_failed"
+
+
+def by_code(code: str | None) -> type[ChatbotError]:
+    """The class whose `code` this is; ChatbotError for one that is unknown."""
+    waiting = [ChatbotError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code:
+            return kind
+        waiting.extend(kind.__subclasses__())
+    return ChatbotError

@@ -7,15 +7,33 @@ called it, events go nowhere: unasked, structlog would write them to stdout, int
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Collection
 from concurrent.futures import Future
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
+#: Control characters (C0, DEL, C1), what turns a line's direction or ends it, and halves of surrogate pairs. Requests
+#: bring them in (a Host header, say), and a terminal that shows the log obeys them.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(*, level: str = "info", format: Literal["auto", "json", "console"] = "auto") -> None:  # noqa: A002
-    """Write events of `level` and above to stderr: JSON lines, or readable ones on a terminal (`auto` decides)."""
+def configure(
+    *,
+    level: str = "info",
+    format: Literal["auto", "json", "console"] = "auto",  # noqa: A002
+    leave_out: Collection[str] = (),
+) -> None:
+    """Write events of `level` and above to stderr: JSON lines, or readable ones on a terminal (`auto` decides).
+
+    Arguments:
+        leave_out: names of events that a command tells in its own words.
+    """
     import structlog
 
     readable = format == "console" or (format == "auto" and sys.stderr.isatty())
@@ -24,10 +42,18 @@ def configure(*, level: str = "info", format: Literal["auto", "json", "console"]
         if readable
         else structlog.processors.JSONRenderer()
     )
+
+    def drop(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if event["event"] in leave_out:
+            raise structlog.DropEvent
+        return event
+
     structlog.configure(
         processors=[
+            drop,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _escape,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -46,6 +72,14 @@ def event(name: str, *, level: Literal["debug", "info", "warning", "error"] = "i
 
     if structlog.is_configured():
         getattr(structlog.get_logger(), level)(name, **ids)
+
+
+def _escape(_logger: object, _method: str, values: EventDict) -> EventDict:
+    r"""A structlog processor: what a terminal would obey becomes its escape (`\x1b`). Other types go out as repr."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), value)
+    return values
 
 
 def log_fault(done: Future[None]) -> None:

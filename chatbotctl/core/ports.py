@@ -1,7 +1,7 @@
 """What the flow needs from the outside world: small Protocols, keyword-only, with our own records in and out.
 
-An adapter (core/adapters, one vendor per file) implements one of them and maps its vendor's errors to the error named
-here, once, with `raise ... from`. Nothing else of a vendor may show: not its types, not its exceptions.
+An adapter (core/adapters; a vendor's files share its prefix) implements one of them and maps its vendor's errors to the
+error named here, once, with `raise ... from`. Nothing else of a vendor may show: not its types, not its exceptions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from chatbotctl.core.records.turn import SentMessage
 
 
 class Assistant(Protocol):
-    """An AI backend that answers for businesses. Safe to call from many threads. Raises AssistantError only.
+    """An AI backend that answers for businesses. Safe to call from many threads.
 
-    Except `check`, and what it would have said, which is AssistantNotUsable.
+    `check` raises AssistantNotUsable. The others raise AssistantError, or AssistantNotUsable where `check` would have.
     """
 
     def check(self, *, business: Business) -> None:
@@ -41,6 +41,13 @@ class Assistant(Protocol):
 
         Raises ThreadGone when the provider does not know `question.ai_thread` (also when the handle is another
         backend's), AssistantError(retryable=...) for everything else, an empty answer included.
+        """
+        ...
+
+    def look_back(self, *, question: Question) -> Answer | None:
+        """The answer that stands in the provider's conversation right behind this very question, if there is one.
+
+        For after a call whose outcome is unknown. None where the provider keeps no conversation. Raises as `ask`.
         """
         ...
 

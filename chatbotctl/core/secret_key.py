@@ -29,6 +29,11 @@ def make(home: Path) -> bool:
     path = key_file(home)
     if os.environ.get(VARIABLE) or path.exists():
         return False
+    if path.is_symlink():
+        raise SecretKeyError(
+            f"The key file {path} is a link to {path.readlink()}, which is not there.",
+            hint="Put the key there (mount the volume that has it), or remove the link and run this once more.",
+        )
     from cryptography.fernet import Fernet
 
     try:

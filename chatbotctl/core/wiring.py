@@ -6,7 +6,8 @@ Nothing connects anywhere yet and no SDK is loaded: adapters do that on first us
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -14,7 +15,6 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from chatbotctl.core import secret_key
-from chatbotctl.core.adapters import slack_manifest as slack_app
 from chatbotctl.core.adapters.console import ConsoleMessenger
 from chatbotctl.core.adapters.google_translate import GoogleTranslate
 from chatbotctl.core.adapters.knowledge_base import KnowledgeBase
@@ -69,7 +69,7 @@ class Core:
         self.services = Services(
             database=self.database,
             settings=self.settings,
-            cache=self._cache(strict=False),
+            cache=self._cache(),
             cache_is_shared=self.settings.redis.url is not None,
             wakeup=LocalWakeup(),
             assistant_of=self.assistant_of,
@@ -107,7 +107,7 @@ class Core:
 
     def messenger_of(self, business: Business) -> Messenger:
         """Sends as the business: by its own account, or the install's. Raises ConfigurationError."""
-        account = self.twilio_account(business)
+        account = self._twilio_account(business)
         if account is None:
             if self._show is not None and not self.settings.twilio.account_sid:
                 return self._console
@@ -145,17 +145,6 @@ class Core:
             ),
         )
 
-    def twilio_account(self, business: Business | None) -> TwilioAccount | None:
-        """The account that a business sends by and is called from; for None, the install's. Raises SecretKeyError."""
-        own = self._own_secret(business, "twilio") if business is not None else None
-        if own is not None:
-            sid, _, token = own.partition(":")
-            return TwilioAccount(sid.strip(), token.strip())
-        twilio = self.settings.twilio
-        if not twilio.account_sid or twilio.auth_token is None:
-            return None
-        return TwilioAccount(twilio.account_sid, twilio.auth_token.get_secret_value())
-
     def signature_check(self, receiver: str) -> SignatureCheck | None:
         """What checks a webhook that says it is for `receiver`; None: there is no auth token to check with.
 
@@ -165,7 +154,7 @@ class Core:
         with self.database.read() as tx:
             business = businesses.find_by_address(tx, receiver)
         if business is not None and "twilio" in business.own_credentials:
-            account = self.twilio_account(business)
+            account = self._twilio_account(business)
             return TwilioSignature(account.token) if account else None
         token = self.settings.twilio.auth_token
         return TwilioSignature(token.get_secret_value()) if token is not None else None
@@ -180,18 +169,25 @@ class Core:
         cache = self.services.cache
         return cache.ping() if isinstance(cache, RedisCache) else None
 
-    def strict_cache(self) -> ThreadCache:
-        """The thread cache for upkeep: an unreachable Redis is an error (OutsideError), not an empty cache.
+    @contextmanager
+    def strict_cache(self) -> Iterator[ThreadCache]:
+        """The thread cache for upkeep, while the block lasts: an unreachable Redis is an error (OutsideError) there.
 
         Raises ConfigurationError without a Redis: another process's in-process cache cannot be reached from here.
         """
-        if self.settings.redis.url is None:
+        redis = self.settings.redis
+        if redis.url is None:
             raise ConfigurationError(
                 "The thread cache is inside the server's process: there is nothing to look at or rebuild from here.",
                 hint="Set redis.url (REDIS_URL) to share a cache; without one the server fills its own from the "
                 "database as messages come.",
             )
-        return self._cache(strict=True)
+        with closing(RedisCache(redis.url.get_secret_value(), redis.timeout_seconds, strict=True)) as cache:
+            yield cache
+
+    def shared_cache(self) -> AbstractContextManager[ThreadCache] | None:
+        """The strict cache when there is one that other processes share, not opened yet; else None."""
+        return self.strict_cache() if self.services.cache_is_shared else None
 
     def close(self) -> None:
         """Close what is open."""
@@ -204,11 +200,11 @@ class Core:
                 close()
         self.database.close()
 
-    def _cache(self, *, strict: bool) -> ThreadCache:
+    def _cache(self) -> ThreadCache:
         redis = self.settings.redis
         if redis.url is None:
             return MemoryCache()
-        return RedisCache(redis.url.get_secret_value(), redis.timeout_seconds, strict=strict)
+        return RedisCache(redis.url.get_secret_value(), redis.timeout_seconds)
 
     def _translator(self) -> GoogleTranslate | None:
         translate = self.settings.translate
@@ -255,7 +251,18 @@ class Core:
             with self.database.read() as tx:
                 return knowledge.version(tx, business)
 
-        return KnowledgeBase(passages_of=texts, version_of=version)
+        return KnowledgeBase(files_of=texts, version_of=version)
+
+    def _twilio_account(self, business: Business) -> TwilioAccount | None:
+        """The account that a business sends by and is called from: its own, or the install's. Raises SecretKeyError."""
+        own = self._own_secret(business, "twilio")
+        if own is not None:
+            sid, _, token = own.partition(":")
+            return TwilioAccount(sid.strip(), token.strip())
+        twilio = self.settings.twilio
+        if not twilio.account_sid or twilio.auth_token is None:
+            return None
+        return TwilioAccount(twilio.account_sid, twilio.auth_token.get_secret_value())
 
     def _own_secret(self, business: Business, provider: str) -> str | None:
         if provider not in business.own_credentials:
@@ -270,8 +277,3 @@ class Core:
             if client is None:
                 client = self._clients[key] = make()
         return client  # type: ignore[return-value]
-
-
-def slack_manifest(settings: Settings) -> dict[str, object]:
-    """The manifest that makes this install's Slack app, as JSON-ready data."""
-    return slack_app.manifest(public_url=settings.server.public_url)

@@ -20,6 +20,7 @@ from chatbotctl.core.errors import (
     SignatureRefused,
     StorageUnavailable,
     UnreadableMessage,
+    by_code,
 )
 from chatbotctl.core.records.message import Outcome, Result
 
@@ -49,10 +50,12 @@ class Answer:
 SUCCESS = Answer(200, {"success": True})
 QUEUED = Answer(200, {"success": True, "queued": True})
 
-#: An operator's hold is a success: the message is stored and mirrored, and a person answers.
+#: An operator's hold is a success: the message is stored and mirrored, and a person answers. So is an answer that was
+#: withdrawn: that is what whoever reset the thread or disabled the business wanted.
 _OUTCOMES: Mapping[Result, Answer] = {
     Result.REPLIED: SUCCESS,
     Result.HELD: SUCCESS,
+    Result.WITHDRAWN: SUCCESS,
     Result.QUEUED: QUEUED,
 }
 
@@ -81,16 +84,14 @@ _REQUESTS: Mapping[int, tuple[str, str]] = {
 def for_outcome(outcome: Outcome) -> Answer:
     """The answer for what became of a message."""
     if outcome.result is Result.FAILED:
-        status = next((status for kind, status in _ERRORS.items() if kind.code == outcome.code), 500)
-        return _error(status, outcome.code or ChatbotError.code, outcome.message or "The message was not answered.")
+        code, sentence = outcome.code or ChatbotError.code, outcome.message or "The message was not answered."
+        return _error(_status(by_code(code)), code, sentence)
     return _OUTCOMES[outcome.result]
 
 
 def for_error(error: ChatbotError, status: int | None = None) -> Answer:
     """The answer for an error, with `status` instead of the table's where one is given."""
-    if status is None:
-        status = next((_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS), 500)
-    return _error(status, error.code, error.message)
+    return _error(_status(type(error)) if status is None else status, error.code, error.message)
 
 
 def for_request(status: int) -> Answer:
@@ -102,6 +103,10 @@ def for_request(status: int) -> Answer:
 def unforeseen() -> Answer:
     """The answer for a fault of our own, which says nothing about it."""
     return _error(500, ChatbotError.code, "Something went wrong.")
+
+
+def _status(kind: type[ChatbotError]) -> int:
+    return next((_ERRORS[each] for each in kind.__mro__ if each in _ERRORS), 500)
 
 
 def _error(status: int, code: str, sentence: str) -> Answer:

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
 from waitress.server import TcpWSGIServer, create_server  # type: ignore[import-untyped]
 from waitress.task import ErrorTask  # type: ignore[import-untyped]
 from waitress.wasyncore import close_all, dispatcher, loop  # type: ignore[import-untyped]
@@ -32,6 +33,11 @@ CONNECTION_LIMIT = 1000
 OTHER_FILES = 1000
 #: Seconds that a connection may be idle, and seconds between looks for those that are. Twilio waits 15 at most.
 IDLE_SECONDS, CLEANUP_SECONDS = 15, 5
+#: Seconds that a request may take from its first byte to its last: being idle counts from the last byte that came, so
+#: one header line now and then would hold a connection for good, and CONNECTION_LIMIT of them everybody's.
+UNFINISHED_SECONDS = 15.0
+#: Seconds between looks for those: each goes through all connections.
+SWEEP_SECONDS = 1.0
 #: Bytes of a request's first line and headers. Twilio's have some 2 KB; a signed query may be long.
 MAX_HEADERS = 64 * 1024
 #: Seconds without a byte after which a connection without a request counts as idle while the server drains.
@@ -68,7 +74,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         assert refused is not None, "getaddrinfo finds at least one address, or raises"
         raise ConfigurationError(
             f"The server cannot listen on {host}, port {port}: {refused.strerror}.",
-            hint="server.host has to be an address of this machine; ports below 1024 are root's.",
+            hint="Use an address of this machine as server.host, and a port from 1024 on: those below are root's.",
         ) from refused
     return bound
 
@@ -118,6 +124,7 @@ class Listener:
         self._wake = self._accepting[0].pull_trigger
         for server in self._accepting:
             server.channel_class = _Channel
+        self._next_sweep = 0.0
 
     @property
     def port(self) -> int:
@@ -127,6 +134,11 @@ class Listener:
     def step(self, seconds: float) -> None:
         """Move bytes and start requests; returns after at most `seconds`, sooner when something happened."""
         loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_SECONDS
+            for channel in [one for one in self._map.values() if isinstance(one, _Channel)]:
+                channel.close_unfinished(now)
 
     def wake(self) -> None:
         """Make `step` return. For signal handlers and other threads."""
@@ -173,8 +185,51 @@ class _RefusedTask(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Waitress's parser, where it lets a request off too lightly or not at all."""
+
+    #: For waitress's log lines about requests that were not understood so far.
+    path = ""
+    empty: bool
+
+    def received(self, data: bytes) -> int:
+        """Take in bytes. Blank lines before a request are its first bytes, and no request of their own."""
+        consumed = int(super().received(data))
+        if self.empty:
+            self.empty = self.completed = self.headers_finished = False
+            self.header_plus, self.header_bytes_received = b"", 0
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Understand a request's head. A URI that is none (`http://[::1/`) is a 400 like any other nonsense."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as exc:
+            raise ParsingError("Bad URI") from exc
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _RefusedTask
+    parser_class = _Parser
+    #: Since when a request is being received, by time.monotonic; None between requests.
+    _unfinished_since: float | None = None
+
+    def received(self, data: bytes) -> bool:
+        before = self.request
+        taken = bool(super().received(data))
+        if self.request is not before:
+            self._unfinished_since = None if self.request is None else time.monotonic()
+        return taken
+
+    def close_unfinished(self, now: float) -> None:
+        """Close when a request has been coming in for too long. Called by the thread that receives."""
+        if self._unfinished_since is None:
+            return
+        if self.requests:
+            # Nothing is read while the one before it is worked on: that is not the caller's fault.
+            self._unfinished_since = now
+        elif now - self._unfinished_since >= UNFINISHED_SECONDS:
+            self.will_close = True
 
 
 def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:

@@ -39,7 +39,8 @@ def serve(
 
     The first signal stops taking in: turns in flight have `server.drain_seconds` to finish, requests that wait get
     their answers, what is left stays stored. A second signal ends the process at once, and so does the end of the
-    drain when turns are still in flight (UNFINISHED_EXIT_CODE): their threads would hold the process.
+    drain when turns are still in flight (UNFINISHED_EXIT_CODE) or posts to Slack are (0: those stay owed, and nobody
+    waits for them): their threads would hold the process.
 
     Arguments:
         core: stays the caller's to close.
@@ -54,10 +55,10 @@ def serve(
     with _stopped_by_signals(server):
         on_ready(server.url)
         finished = server.run()
-    if not finished:
+    if not finished or server.is_still_posting:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(UNFINISHED_EXIT_CODE)
+        os._exit(0 if finished else UNFINISHED_EXIT_CODE)
 
 
 class WebhookServer:
@@ -79,6 +80,8 @@ class WebhookServer:
         self._worker = Worker(core.services) if run_worker else None
         self._poster = SlackPoster(core.services) if run_worker else None
         self._stopping = False
+        #: After `run`: posts to Slack are still under way, which hangs perhaps.
+        self.is_still_posting = False
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._listener.port}"
 
@@ -125,25 +128,38 @@ class WebhookServer:
             finished = self._worker.drain(max(0.0, end - time.monotonic()))
         self._core.services.waiters.stop()
         if self._poster is not None:
-            self._poster.drain(max(0.0, end - time.monotonic()))
+            self.is_still_posting = not self._poster.drain(max(0.0, end - time.monotonic()))
         return finished
 
 
 def _may_be_unsigned(core: Core, *, loopback: bool) -> bool:
-    """Whether webhooks that there is no auth token for are taken; refuses to serve them to the world."""
-    if not core.settings.server.verify_signatures:
-        event("signatures_not_verified", level="warning", reason="server.verify_signatures is false")
+    """Whether webhooks that there is no auth token for are taken; refuses to serve them to the world.
+
+    Only an install without any token takes them: a loopback address alone does not tell who calls, since a proxy or a
+    tunnel on this machine passes on what the world sends.
+    """
+    server = core.settings.server
+    if not server.verify_signatures:
+        event("signatures_not_verified", level="error", reason="server.verify_signatures is false")
         return True
     if core.has_auth_token():
-        return loopback
+        return False
+    tokens = (
+        "Set TWILIO_AUTH_TOKEN, or give businesses their own with `chatbotctl business credentials set NAME twilio`"
+    )
     if not loopback:
         raise ConfigurationError(
             "There is no Twilio auth token to check webhooks with, so the server starts on a loopback address only.",
-            hint="Set TWILIO_AUTH_TOKEN, or give businesses their own with `chatbotctl business credentials set NAME "
-            "twilio`; or "
-            "serve on 127.0.0.1.",
+            hint=f"{tokens}; or serve on 127.0.0.1.",
         )
-    event("signatures_not_verified", level="warning", reason="there is no Twilio auth token")
+    if server.public_url or server.trusted_proxies:
+        setting = "server.public_url" if server.public_url else "server.trusted_proxies"
+        raise ConfigurationError(
+            f"There is no Twilio auth token to check webhooks with, and {setting} says that the world reaches this "
+            "server.",
+            hint=f"{tokens}; or unset {setting} to try it out on this machine.",
+        )
+    event("signatures_not_verified", level="error", reason="there is no Twilio auth token")
     return True
 
 

@@ -40,7 +40,7 @@ class TrustedProxies:
         except ValueError as exc:
             raise ConfigurationError(
                 "server.trusted_proxies has an entry that is no IP address or network.",
-                hint='Like ["10.0.0.5", "192.168.0.0/16"].',
+                hint='Write them like ["10.0.0.5", "192.168.0.0/16"].',
             ) from exc
 
     def __contains__(self, peer: object) -> bool:
@@ -81,27 +81,28 @@ class SignatureGate:
     proxies: TrustedProxies
     allow_unsigned: bool
 
-    def require(self, environ: Environ, received: ReceivedFields) -> None:
-        """Raise SignatureRefused unless the request is signed with the token of whom it says it is for.
+    def require(self, environ: Environ, received: ReceivedFields) -> str | None:
+        """The request's signature, checked with the token of whom it says it is for; None when none is needed.
 
-        Raises StorageUnavailable when that cannot be looked up.
+        Raises SignatureRefused, or StorageUnavailable when the token cannot be looked up.
         """
         server = self.core.settings.server
         if not server.verify_signatures:
-            return
+            return None
         url = called_url(environ, public_url=server.public_url, proxies=self.proxies)
         check = self._check_for(receiver_of(received.first))
         if check is None:
             if self.allow_unsigned:
-                return
+                return None
             event("webhook_without_auth_token", level="error")
             raise SignatureRefused
-        signature = environ.get("HTTP_X_TWILIO_SIGNATURE")
+        signature: str | None = environ.get("HTTP_X_TWILIO_SIGNATURE")
         fields = None if received.is_json else received.pairs
-        if not check.accepts(url=url, fields=fields, body=received.body, signature=signature):
+        if signature is None or not check.accepts(url=url, fields=fields, body=received.body, signature=signature):
             # The URL is what goes wrong most often: a missing or outdated server.public_url, a proxy that rewrites.
             event("signature_refused", level="warning", url=url.partition("?")[0], is_signed=signature is not None)
             raise SignatureRefused
+        return signature
 
     def _check_for(self, receiver: str) -> SignatureCheck | None:
         try:

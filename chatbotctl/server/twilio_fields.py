@@ -6,8 +6,10 @@ said. Addresses are never rewritten.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chatbotctl.core.addresses import PREFIX, readable_address
 from chatbotctl.core.errors import UnreadableMessage
@@ -17,6 +19,10 @@ from chatbotctl.core.records.message import SIMULATED_PARAMETER, InboundMessage,
 MOST_MEDIA = 10
 #: Characters of a profile name that are kept; WhatsApp allows 25.
 LONGEST_PROFILE_NAME = 200
+
+#: A message's sid as Twilio makes them.
+_TWILIO_SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
+_SIGNED_SID = re.compile(rf"MessageSid({_TWILIO_SID.pattern})")
 
 #: A message without any of these says nothing at all.
 _CONTENT = ("Body", "MessageType", "NumMedia", "MediaUrl0", "Latitude", "ButtonText", "ButtonPayload")
@@ -44,8 +50,34 @@ def receiver_of(fields: Mapping[str, str]) -> str:
     return readable_address(fields.get("To", "")) or ""
 
 
-def message_of(fields: Mapping[str, str]) -> InboundMessage:
-    """The message that readable `fields` tell of. Raises UnreadableMessage, naming the field."""
+def signed_sid(pairs: Sequence[tuple[str, str]], signature: str) -> str:
+    """The sid of a request whose `signature` was checked, the same for everything that this signature fits.
+
+    Twilio signs a form's names and values joined, without anything between them, so a captured request can be sent
+    again with other borders (`MessageSidS=Maa...`) and still be signed. What no border changes is the joined text: a
+    sid of Twilio's is found in it wherever the borders are. A caller with neither gets one made of the signature.
+    """
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        fields.setdefault(name, value)
+    given = _given_sid(fields)
+    if _TWILIO_SID.fullmatch(given):
+        return given
+    found = _SIGNED_SID.search("".join(name + value for name, value in sorted(set(pairs))))
+    if found:
+        return found[1]
+    return given or f"local-{hashlib.sha256(signature.encode()).hexdigest()[:40]}"
+
+
+def message_of(fields: Mapping[str, str], *, sid: str | None = None) -> InboundMessage:
+    """The message that readable `fields` tell of.
+
+    Arguments:
+        sid: from `signed_sid` when the request's signature was checked. Without it the fields' own counts, or a new
+            one: copies without a sid then count as messages.
+
+    Raises UnreadableMessage, naming the field.
+    """
     sender, receiver = _address(fields, "From"), _address(fields, "To")
     if not any(name in fields for name in _CONTENT):
         raise UnreadableMessage("Body is missing.")
@@ -55,7 +87,7 @@ def message_of(fields: Mapping[str, str]) -> InboundMessage:
         body = fields.get("ButtonText", body)
     media = _media(fields)
     return InboundMessage(
-        sid=_sid(fields),
+        sid=sid or _given_sid(fields) or f"local-{uuid.uuid4().hex}",
         sender=sender,
         receiver=receiver,
         body=body,
@@ -83,9 +115,8 @@ def _address(fields: Mapping[str, str], name: str) -> str:
     return address
 
 
-def _sid(fields: Mapping[str, str]) -> str:
-    """The message's sid; one of our own for a caller that gives none, whose copies then count as messages."""
-    return fields.get("MessageSid") or fields.get("SmsMessageSid") or f"local-{uuid.uuid4().hex}"
+def _given_sid(fields: Mapping[str, str]) -> str:
+    return fields.get("MessageSid") or fields.get("SmsMessageSid") or ""
 
 
 def _media(fields: Mapping[str, str]) -> tuple[Media, ...]:

@@ -7,11 +7,12 @@ from typing import Final, Literal
 from flask import Blueprint, Response, request
 
 from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.flow.accept import LONGEST_SID
 from chatbotctl.core.log import event
 from chatbotctl.server import answers, serving
 from chatbotctl.server.answers import Answer
 from chatbotctl.server.request_reading import read_fields
-from chatbotctl.server.twilio_fields import message_of
+from chatbotctl.server.twilio_fields import message_of, signed_sid
 
 whatsapp_bp = Blueprint("whatsapp", __name__)
 
@@ -26,14 +27,20 @@ def take_message() -> Response:
     sid = None
     try:
         received = read_fields(request)
-        here.gate.require(request.environ, received)
-        message = message_of(received.require_readable())
-        sid = message.sid
+        signature = here.gate.require(request.environ, received)
+        fields = received.require_readable()
+        message = message_of(fields, sid=signed_sid(received.pairs, signature) if signature else None)
+        sid = _loggable(message.sid)
         answer = answers.for_outcome(here.receive(message))
     except ChatbotError as error:
         answer = answers.for_error(error)
     _log(answer, sid)
     return _response(answer, here.core.settings.twilio.answer)
+
+
+def _loggable(sid: str) -> str | None:
+    """A sid that may stand in the log; None for what core is about to refuse, which may be anything of any length."""
+    return sid if len(sid) <= LONGEST_SID and sid.isprintable() else None
 
 
 def _log(answer: Answer, sid: str | None) -> None:

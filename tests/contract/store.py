@@ -8,7 +8,7 @@ from sqlalchemy import Row, Table, func, select, update
 
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import InboundMessage
-from chatbotctl.core.records.turn import Lease, Turn
+from chatbotctl.core.records.turn import Lease, Turn, TurnState
 from chatbotctl.core.storage import inbox, turns
 from chatbotctl.core.storage.engine import Database, now
 from chatbotctl.core.storage.inbox import Taken
@@ -48,10 +48,10 @@ def open_turn(database: Database, conversation_id: int, *, owner: str = "one", o
         return turns.open_turn(tx, lease, one_message=one_message)
 
 
-def finish(database: Database, turn: Turn, state: str = "done") -> float | None:
+def finish(database: Database, turn: Turn, state: TurnState = TurnState.DONE) -> float | None:
     """End a turn as its worker does."""
     with database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         return turns.finish(tx, turn, state)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from chatbotctl.core.adapters.knowledge_base import KnowledgeBase
 from chatbotctl.core.adapters.openai_chat import OpenAIChat
 from chatbotctl.core.adapters.openai_responses import OpenAIResponses
 from chatbotctl.core.adapters.openai_threads import OpenAIThreads
@@ -60,11 +61,25 @@ def _threads(fake: FakeOpenAI) -> Assistant:
     return OpenAIThreads(api_key=KEY, base_url=fake.base_url)
 
 
+def _knowledge(_: FakeOpenAI) -> Assistant:
+    return KnowledgeBase(
+        files_of=lambda _: [("faq.md", "## Opening hours\nWe open at nine, every day.")], version_of=lambda _: "1"
+    )
+
+
 CANDIDATES = [
     Candidate("openai", _responses, SHOP),
     Candidate("openai-local", _responses, replace(SHOP, history=History.LOCAL)),
     Candidate("chat", _chat, replace(SHOP, backend=Backend.CHAT)),
     Candidate("threads", _threads, replace(SHOP, backend=Backend.THREADS, assistant_id="asst_1")),
+    Candidate(
+        "knowledge",
+        _knowledge,
+        replace(SHOP, backend=Backend.KNOWLEDGE),
+        question="What are your opening hours?",
+        expected="We open at nine",
+        asks_a_server=False,
+    ),
 ]
 
 
@@ -127,6 +142,13 @@ def served(request: pytest.FixtureRequest, fake: FakeOpenAI) -> Iterator[Desk]:
 
 
 # every backend
+
+
+def test_a_business_that_could_be_answered_for_passes_the_check_and_nobody_is_asked(
+    desk: Desk, fake: FakeOpenAI
+) -> None:
+    desk.assistant.check(business=desk.business)
+    assert fake.requests == []
 
 
 def test_a_customer_gets_an_answer(desk: Desk) -> None:
@@ -302,9 +324,12 @@ def test_no_key_and_no_server_is_told_as_what_to_set() -> None:
     ]
     business = replace(SHOP, history=History.LOCAL, assistant_id="asst_1")
     for assistant, handle in zip(assistants, ["local_1", "local_1", "thread_1"], strict=True):
-        with pytest.raises(AssistantNotUsable) as caught:
+        with pytest.raises(AssistantNotUsable) as checked:
+            assistant.check(business=business)
+        with pytest.raises(AssistantNotUsable) as asked:
             Desk(assistant, business, "Hi", "").answer(handle)
-        assert caught.value.hint is not None
+        assert (asked.value.message, asked.value.hint) == (checked.value.message, checked.value.hint)
+        assert asked.value.hint is not None
 
 
 @pytest.mark.parametrize("key", ["sk-canary\n5f1c", "sk-canärý"])

@@ -89,9 +89,95 @@ def test_a_search_in_an_unknown_vector_store(client: openai.OpenAI) -> None:
         ask(client, tools=[{"type": "file_search", "vector_store_ids": ["vs_none"]}])
 
 
-def test_threads_without_the_beta_header(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize("path", ["/threads", "/threads/thread_1/messages", "/threads/thread_1/runs"])
+def test_threads_without_the_beta_header(client: openai.OpenAI, path: str) -> None:
     with pytest.raises(openai.BadRequestError, match="OpenAI-Beta"):
-        client.post("/threads", body={}, cast_to=object)
+        client.post(path, body={}, cast_to=object)
+
+
+BETA: Any = {"headers": {"OpenAI-Beta": "assistants=v2"}}
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "content": ""}, {"role": "user", "content": []}])
+def test_a_message_that_says_nothing(client: openai.OpenAI, message: dict[str, Any]) -> None:
+    with pytest.raises(openai.BadRequestError, match="non-empty"):
+        client.post("/threads", body={"messages": [message]}, cast_to=object, options=BETA)
+    thread: Any = client.post("/threads", body={}, cast_to=object, options=BETA)
+    with pytest.raises(openai.BadRequestError, match="non-empty"):
+        client.post(f"/threads/{thread['id']}/messages", body=message, cast_to=object, options=BETA)
+
+
+def test_a_run_of_no_assistant(fake: FakeOpenAI, client: openai.OpenAI) -> None:
+    thread: Any = client.post("/threads", body={}, cast_to=object, options=BETA)
+    runs = f"/threads/{thread['id']}/runs"
+    with pytest.raises(openai.BadRequestError, match="assistant_id"):
+        client.post(runs, body={}, cast_to=object, options=BETA)
+    fake.threads.assistants = {"asst_1"}
+    with pytest.raises(openai.NotFoundError, match="asst_none"):
+        client.post(runs, body={"assistant_id": "asst_none"}, cast_to=object, options=BETA)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/conversations", {"items": [{"role": "boss", "content": "x"}]}),
+        ("/responses", {"model": "gpt-test", "input": [{"role": "boss", "content": "x"}]}),
+        ("/chat/completions", {"model": "gpt-test", "messages": [{"role": "boss", "content": "x"}]}),
+        ("/threads", {"messages": [{"role": "system", "content": "x"}]}),
+    ],
+)
+def test_a_speaker_that_is_none(client: openai.OpenAI, path: str, body: dict[str, Any]) -> None:
+    with pytest.raises(openai.BadRequestError, match="Supported values are"):
+        client.post(path, body=body, cast_to=object, options=BETA)
+
+
+def test_a_message_without_its_words(client: openai.OpenAI) -> None:
+    body = {"model": "gpt-test", "messages": [{"role": "user"}]}
+    with pytest.raises(openai.BadRequestError, match=r"messages\[0\]\.content"):
+        client.post("/chat/completions", body=body, cast_to=object)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ({str(number): "x" for number in range(17)}, "object_above_max_properties"),
+        ({"name": "x" * 513}, "string_above_max_length"),
+        ({"n" * 65: "x"}, "string_above_max_length"),
+        ({"turn": 7}, "invalid_type"),
+    ],
+)
+def test_metadata_that_does_not_fit(client: openai.OpenAI, metadata: dict[str, Any], code: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.conversations.create(metadata=metadata)
+    assert caught.value.code == code
+
+
+def test_a_safety_identifier_that_is_too_long(client: openai.OpenAI) -> None:
+    assert ask(client, safety_identifier="a" * 64).output_text
+    with pytest.raises(openai.BadRequestError, match="safety_identifier"):
+        ask(client, safety_identifier="a" * 65)
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[]"])
+def test_a_body_that_is_no_json_object(client: openai.OpenAI, body: bytes) -> None:
+    with pytest.raises(openai.BadRequestError):
+        client.post(
+            "/responses", content=body, cast_to=object, options={"headers": {"Content-Type": "application/json"}}
+        )
+
+
+def test_a_page_that_is_too_long(client: openai.OpenAI) -> None:
+    conversation = client.conversations.create()
+    with pytest.raises(openai.BadRequestError, match="limit"):
+        client.conversations.items.list(conversation.id, limit=101)
+
+
+@pytest.mark.parametrize("filename", ["faq.markdown", "faq", "faq.csv"])
+def test_a_file_that_cannot_be_searched(fake: FakeOpenAI, client: openai.OpenAI, filename: str) -> None:
+    file = client.files.create(file=(filename, b"x"), purpose="assistants")
+    store = fake.vector_stores.add("vs_1")
+    with pytest.raises(openai.BadRequestError, match="not supported for retrieval"):
+        client.vector_stores.files.create(store.id, file_id=file.id)
 
 
 def test_an_unknown_path(client: openai.OpenAI) -> None:

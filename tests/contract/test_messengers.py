@@ -174,6 +174,14 @@ def test_too_many_requests_may_be_tried_again_after_the_time_twilio_names(
     assert (error.reason, error.retryable, error.retry_after) == ("20429", True, 7.0)
 
 
+@pytest.mark.parametrize(("told", "seconds"), [("1.5", 1.5), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+def test_the_time_twilio_names_may_be_in_any_form(
+    fake_twilio: FakeTwilio, messenger: TwilioWhatsApp, told: str, seconds: float | None
+) -> None:
+    fake_twilio.plan(response=refusal(20429, status=429, headers={"Retry-After": told}))
+    assert failure(messenger).retry_after == seconds
+
+
 def test_too_many_requests_from_a_gateway_without_a_code_may_be_tried_again(
     fake_twilio: FakeTwilio, messenger: TwilioWhatsApp
 ) -> None:

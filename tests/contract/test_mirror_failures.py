@@ -11,7 +11,7 @@ from chatbotctl.core.adapters.slack_channel import SlackChannel
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.ports import Mirror
 from chatbotctl.core.records.slack import Place, Post
-from tests.contract.slack_bench import HELLO, TOKEN, make_mirror, opened
+from tests.contract.slack_mirror import HELLO, TOKEN, make_mirror, opened
 from tests.fakes.loopback import Response
 from tests.fakes.slack_server import FakeSlack
 
@@ -118,6 +118,20 @@ def test_rate_limit_comes_out_at_once_with_its_wait(slack: FakeSlack, mirror: Mi
     assert (caught.value.reason, caught.value.retryable, caught.value.retry_after) == ("ratelimited", True, 1.0)
     assert not caught.value.unknown_outcome
     assert len(slack.seen("chat.postMessage")) == 2
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("1.5", 1.5), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_wait_that_slack_asks_for_may_be_in_any_form(
+    slack: FakeSlack, mirror: Mirror, status: int, told: str, seconds: float | None
+) -> None:
+    place = opened(mirror)
+    slack.plan("chat.postMessage", response=Response(status, b"", {"Retry-After": told}))
+
+    with pytest.raises(MirrorError) as caught:
+        mirror.post(place=place, post=HELLO)
+
+    assert caught.value.retry_after == seconds
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from chatbotctl.core.adapters.slack_channel import NAME_ATTEMPTS
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.ports import Mirror
 from chatbotctl.core.records.slack import Place, Post
-from tests.contract.slack_bench import HELLO, TOKEN, make_mirror, opened
+from tests.contract.slack_mirror import HELLO, TOKEN, make_mirror, opened
 from tests.fakes.loopback import Response
 from tests.fakes.slack_server import BOT_USER, FakeSlack
 

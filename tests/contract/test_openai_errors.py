@@ -16,14 +16,14 @@ import pytest
 
 from chatbotctl.core.adapters.openai_responses import OpenAIResponses
 from chatbotctl.core.errors import AssistantError, ThreadGone
-from tests.contract.openai_bench import KEY, PRIVATE, SHOP, Bench, error_body, open_bench
+from tests.contract.openai_backends import KEY, PRIVATE, SHOP, Backends, error_body, open_backends
 from tests.fakes.loopback import Response
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    with open_bench() as bench:
-        yield bench
+def backends() -> Iterator[Backends]:
+    with open_backends() as backends:
+        yield backends
 
 
 # HTTP statuses
@@ -63,10 +63,10 @@ def bench() -> Iterator[Bench]:
     ],
 )
 def test_a_status_says_whether_to_ask_again(
-    bench: Bench, status: int, body: Any, retryable: bool, unknown: bool, reason: str
+    backends: Backends, status: int, body: Any, retryable: bool, unknown: bool, reason: str
 ) -> None:
-    bench.fake.plan("/responses", response=Response(status, body))
-    error = bench.failure()
+    backends.fake.plan("/responses", response=Response(status, body))
+    error = backends.failure()
     assert not isinstance(error, ThreadGone)
     assert (error.retryable, error.unknown_outcome, error.reason) == (retryable, unknown, reason)
 
@@ -87,16 +87,16 @@ def test_a_status_says_whether_to_ask_again(
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_wait_that_the_provider_asks_for_is_passed_on(
-    bench: Bench, status: int, headers: dict[str, str], seconds: float | None
+    backends: Backends, status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
-    bench.fake.plan("/responses", response=Response(status, error_body(), headers))
-    assert bench.failure().retry_after == seconds
+    backends.fake.plan("/responses", response=Response(status, error_body(), headers))
+    assert backends.failure().retry_after == seconds
 
 
-def test_a_wait_until_a_moment_counts_from_now(bench: Bench) -> None:
+def test_a_wait_until_a_moment_counts_from_now(backends: Backends) -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    bench.fake.plan("/responses", response=Response(429, error_body(), {"Retry-After": moment}))
-    waits = bench.failure().retry_after
+    backends.fake.plan("/responses", response=Response(429, error_body(), {"Retry-After": moment}))
+    waits = backends.failure().retry_after
     assert waits is not None
     assert 3000 < waits <= 3600
 
@@ -116,18 +116,18 @@ def test_a_server_that_is_down_was_never_asked() -> None:
     assert (error.reason, error.retryable, error.unknown_outcome) == ("connection", True, False)
 
 
-def test_a_connection_cut_after_the_question_leaves_the_outcome_open(bench: Bench) -> None:
-    bench.fake.plan("/responses", cut=True, accept=True)
-    error = bench.failure()
+def test_a_connection_cut_after_the_question_leaves_the_outcome_open(backends: Backends) -> None:
+    backends.fake.plan("/responses", cut=True, accept=True)
+    error = backends.failure()
     assert (error.reason, error.retryable, error.unknown_outcome) == ("connection", True, True)
-    assert len(bench.fake.asked) == 1
+    assert len(backends.fake.asked) == 1
 
 
-def test_an_answer_that_comes_too_late_leaves_the_outcome_open(bench: Bench) -> None:
-    handle = bench.conversation()
-    bench.fake.plan("/responses", delay=5)
+def test_an_answer_that_comes_too_late_leaves_the_outcome_open(backends: Backends) -> None:
+    handle = backends.conversation()
+    backends.fake.plan("/responses", delay=5)
     with pytest.raises(AssistantError) as caught:
-        bench.responses.ask(question=bench.question(handle, timeout=0.2))
+        backends.responses.ask(question=backends.question(handle, timeout=0.2))
     error = caught.value
     assert (error.reason, error.retryable, error.unknown_outcome) == ("timeout", True, True)
 
@@ -160,76 +160,76 @@ def test_an_answer_that_only_trickles_in_ends_in_time() -> None:
 # conversations that are gone, busy or somebody else's
 
 
-def test_a_conversation_that_the_provider_lost_is_gone(bench: Bench) -> None:
-    conversation, thread = bench.conversation(), bench.thread()
-    bench.fake.forget()
-    assert isinstance(bench.failure(conversation), ThreadGone)
+def test_a_conversation_that_the_provider_lost_is_gone(backends: Backends) -> None:
+    conversation, thread = backends.conversation(), backends.thread()
+    backends.fake.forget()
+    assert isinstance(backends.failure(conversation), ThreadGone)
     with pytest.raises(ThreadGone):
-        bench.threads.ask(question=bench.question(thread))
+        backends.threads.ask(question=backends.question(thread))
 
 
 @pytest.mark.parametrize("words", ["Conversation not found", "No such object: 'conv_1'", "unknown conversation"])
-def test_other_servers_words_for_a_lost_conversation_are_understood(bench: Bench, words: str) -> None:
-    bench.fake.plan("/responses", response=Response(404, error_body(words)))
-    assert isinstance(bench.failure("conv_1"), ThreadGone)
+def test_other_servers_words_for_a_lost_conversation_are_understood(backends: Backends, words: str) -> None:
+    backends.fake.plan("/responses", response=Response(404, error_body(words)))
+    assert isinstance(backends.failure("conv_1"), ThreadGone)
 
 
 @pytest.mark.parametrize(
     "body", [b"404 page not found", {"detail": "Not Found"}, error_body("Vector store with id 'vs_1'")]
 )
-def test_a_404_about_something_else_keeps_the_conversation(bench: Bench, body: Any) -> None:
-    bench.fake.plan("/responses", response=Response(404, body))
-    error = bench.failure()
+def test_a_404_about_something_else_keeps_the_conversation(backends: Backends, body: Any) -> None:
+    backends.fake.plan("/responses", response=Response(404, body))
+    error = backends.failure()
     assert not isinstance(error, ThreadGone)
     assert not error.retryable
 
 
-def test_an_unknown_model_keeps_the_conversation(bench: Bench) -> None:
-    bench.fake.unknown_models = {"gpt-test"}
-    error = bench.failure()
+def test_an_unknown_model_keeps_the_conversation(backends: Backends) -> None:
+    backends.fake.unknown_models = {"gpt-test"}
+    error = backends.failure()
     assert (type(error), error.reason) == (AssistantError, "model_not_found")
 
 
-def test_a_vector_store_that_is_gone_keeps_the_conversation(bench: Bench) -> None:
-    handle = bench.conversation()
+def test_a_vector_store_that_is_gone_keeps_the_conversation(backends: Backends) -> None:
+    handle = backends.conversation()
     business = replace(SHOP, vector_store_ids=("vs_gone",))
     with pytest.raises(AssistantError) as caught:
-        bench.responses.ask(question=bench.question(handle, business=business))
+        backends.responses.ask(question=backends.question(handle, business=business))
     assert (type(caught.value), caught.value.retryable) == (AssistantError, False)
 
 
-def test_an_old_thread_is_gone_without_a_request(bench: Bench) -> None:
-    assert isinstance(bench.failure("thread_abc123"), ThreadGone)
-    assert bench.fake.requests == []
+def test_an_old_thread_is_gone_without_a_request(backends: Backends) -> None:
+    assert isinstance(backends.failure("thread_abc123"), ThreadGone)
+    assert backends.fake.requests == []
 
 
-def test_a_server_without_conversations_is_not_taken_for_a_lost_one(bench: Bench) -> None:
-    bench.fake.plan("/conversations", response=Response(404, error_body("Invalid URL (POST /v1/conversations)")))
+def test_a_server_without_conversations_is_not_taken_for_a_lost_one(backends: Backends) -> None:
+    backends.fake.plan("/conversations", response=Response(404, error_body("Invalid URL (POST /v1/conversations)")))
     with pytest.raises(AssistantError) as caught:
-        bench.conversation()
+        backends.conversation()
     assert not isinstance(caught.value, ThreadGone)
 
 
-def test_a_busy_conversation_is_worth_asking_again(bench: Bench) -> None:
-    handle = bench.conversation()
-    bench.fake.conversations[handle].busy = True
-    error = bench.failure(handle)
+def test_a_busy_conversation_is_worth_asking_again(backends: Backends) -> None:
+    handle = backends.conversation()
+    backends.fake.conversations[handle].busy = True
+    error = backends.failure(handle)
     assert (error.reason, error.retryable, error.unknown_outcome) == ("conversation_locked", True, False)
-    bench.fake.conversations[handle].busy = False
-    assert bench.ask(handle).text
+    backends.fake.conversations[handle].busy = False
+    assert backends.ask(handle).text
 
 
 # what nobody may read
 
 
-def test_neither_the_key_nor_the_customers_words_stand_in_errors(bench: Bench) -> None:
+def test_neither_the_key_nor_the_customers_words_stand_in_errors(backends: Backends) -> None:
     telltale = f"Key {KEY} asked: {PRIVATE}"
     bodies: list[Any] = [error_body(telltale, code=KEY, kind=PRIVATE), telltale.encode(), {"detail": telltale}]
     for body in bodies:
         for status in (200, 400, 401, 404, 429, 500):
-            bench.fake.heal()
-            bench.fake.plan(times=99, response=Response(status, body))
-            for ask in bench.ways():
+            backends.fake.heal()
+            backends.fake.plan(times=99, response=Response(status, body))
+            for ask in backends.ways():
                 with pytest.raises(AssistantError) as caught:
                     ask()
                 error = caught.value

@@ -82,7 +82,7 @@ def test_unknown_name_is_answered_with_those_that_there_are(database: Database, 
     with database.read() as tx, pytest.raises(BusinessNotFound, match="'bakry'") as caught:
         businesses.by_name(tx, "bakry")
 
-    assert caught.value.hint == "Known: bakery."
+    assert caught.value.hint == "Use one of: bakery."
 
 
 def test_first_unknown_name_says_how_to_add_one(database: Database) -> None:
@@ -149,10 +149,13 @@ def test_slack_users_are_kept_once_each_and_replaced_as_a_whole(database: Databa
     assert bakery.slack_user_ids == ("U1", "U2")
 
     with database.write() as tx:
-        businesses.set_slack_users(tx, bakery, ["U3"])
+        businesses.change(tx, bakery, {"slack_user_ids": ("U3", "U3")})
         businesses.set_slack_channel(tx, bakery.id, "C1")
 
     assert (again(database, bakery).slack_user_ids, again(database, bakery).slack_channel) == (("U3",), "C1")
+    with database.write() as tx:
+        assert businesses.change(tx, bakery, {"model": "gpt-test"}).slack_user_ids == ("U3",)
+        assert businesses.change(tx, bakery, {"slack_user_ids": ()}).slack_user_ids == ()
 
 
 def test_removed_business_takes_everything_of_its_own_along_and_nothing_of_others(

@@ -9,7 +9,7 @@ import pytest
 from chatbotctl.core.errors import ConversationNotFound
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author, Conversation, HeldBy
-from chatbotctl.core.records.turn import SentMessage, Turn
+from chatbotctl.core.records.turn import PartState, SentMessage, Turn, TurnState
 from chatbotctl.core.storage import conversations, outbox
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database
@@ -44,11 +44,15 @@ def exchange(database: Database, business: Business, asked: str, *said: str, **f
     return conversation_id
 
 
-def transcript(database: Database, conversation_id: int, *, turns: int = 10) -> list[tuple[str, str]]:
+def transcript(
+    database: Database, conversation_id: int, *, messages: int = 10, translated: bool = False
+) -> list[tuple[str, str]]:
     """What an assistant would be given with the customer's next message."""
     conversation = get(database, conversation_id)
     with database.read() as tx:
-        lines = conversations.transcript(tx, conversation, before_seq=conversation.last_seq + 1, turns=turns)
+        lines = conversations.transcript(
+            tx, conversation, before_seq=conversation.last_seq + 1, messages=messages, translated=translated
+        )
     return [(line.author.value, line.text) for line in lines]
 
 
@@ -82,6 +86,30 @@ def test_conversation_is_found_by_any_spelling_of_the_customer(
 
     with database.read() as tx:
         assert conversations.find(tx, bakery, asked_for).id == taken.conversation_id
+
+
+def test_id_finds_the_conversation_that_its_next_message_would_join(database: Database, bakery: Business) -> None:
+    garage = add_business(database, "garage", "whatsapp:+15550002222")
+    take(database, garage, external_user_id="US.777x")
+    take(database, bakery)
+
+    with database.read() as tx:
+        with pytest.raises(ConversationNotFound):
+            conversations.find(tx, bakery, "whatsapp:US.777x")
+        assert [one.business_name for one in conversations.of_customer(tx, "whatsapp:US.777x")] == ["garage"]
+
+
+def test_conversation_with_the_id_is_closer_than_one_that_once_wrote_from_it(
+    database: Database, bakery: Business
+) -> None:
+    take(database, bakery, sender="whatsapp:US.777x")
+    take(database, bakery, sender="whatsapp:US.777x", external_user_id="US.888y")
+    joined = take(database, bakery, external_user_id="US.777x").conversation_id
+
+    with database.read() as tx:
+        assert conversations.find(tx, bakery, "whatsapp:US.777x").id == joined
+        assert [one.conversation.id for one in conversations.of_customer(tx, "whatsapp:US.777x")] == [joined]
+    assert take(database, bakery, sender="whatsapp:US.777x").conversation_id == joined
 
 
 def test_customer_of_another_business_is_not_found(database: Database, bakery: Business) -> None:
@@ -193,12 +221,12 @@ def test_transcript_is_the_exchange_in_order(database: Database, bakery: Busines
     ]
 
 
-def test_transcript_is_bounded_to_the_last_exchanges(database: Database, bakery: Business) -> None:
+def test_transcript_is_bounded_to_the_customers_last_messages(database: Database, bakery: Business) -> None:
     for number in range(4):
         conversation_id = exchange(database, bakery, f"question {number}", f"answer {number}")
 
-    assert transcript(database, conversation_id, turns=1) == [("customer", "question 3"), ("assistant", "answer 3")]
-    assert transcript(database, conversation_id, turns=0) == []
+    assert transcript(database, conversation_id, messages=1) == [("customer", "question 3"), ("assistant", "answer 3")]
+    assert transcript(database, conversation_id, messages=0) == []
 
 
 def test_transcript_keeps_the_order_of_a_burst_that_came_within_one_tick(database: Database, bakery: Business) -> None:
@@ -218,7 +246,7 @@ def test_transcript_leaves_out_our_own_lines_and_what_was_never_sent(database: D
     turn = open_turn(database, conversation_id)
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["never sent"], Author.ASSISTANT)
-    finish(database, turn, "dead")
+    finish(database, turn, TurnState.DEAD)
 
     assert transcript(database, conversation_id) == [("customer", "Bread?"), ("customer", "Hello?")]
 
@@ -227,6 +255,47 @@ def test_transcript_names_what_came_without_text(database: Database, bakery: Bus
     conversation_id = take(database, bakery, body="", kind="audio").conversation_id
 
     assert transcript(database, conversation_id) == [("customer", "(A voice note without any text.)")]
+
+
+def test_transcript_names_what_came_with_a_text_as_the_question_did(database: Database, bakery: Business) -> None:
+    conversation_id = take(database, bakery, body="Is this still there?", kind="image").conversation_id
+    question = open_turn(database, conversation_id).text
+
+    assert transcript(database, conversation_id) == [("customer", question)]
+    assert question == "Is this still there?\n(An image came with this message.)"
+
+
+def translate(database: Database, conversation_id: int, question: str, reply: str, state: TurnState) -> None:
+    """The question's translation, and the reply as the assistant worded it, in a turn that ended like that."""
+    with database.write() as tx:
+        tx.execute(tables.inbound_messages.update().values(translation=question, language="pt"))
+        tx.execute(tables.turns.update().values(reply=reply, reply_translation="Sim. E bolo.", state=state))
+
+
+def test_transcript_is_in_the_assistants_language_where_it_is_asked_in_one(
+    database: Database, bakery: Business
+) -> None:
+    conversation_id = exchange(database, bakery, "Pão?", "Sim.", "E bolo.")
+    translate(database, conversation_id, "Bread?", "Yes. And cake.", TurnState.DONE)
+
+    assert transcript(database, conversation_id, translated=True) == [
+        ("customer", "Bread?"),
+        ("assistant", "Yes. And cake."),
+    ]
+    assert transcript(database, conversation_id) == [
+        ("customer", "Pão?"),
+        ("assistant", "Sim."),
+        ("assistant", "E bolo."),
+    ]
+
+
+def test_transcript_holds_of_a_reply_that_broke_off_what_the_customer_read(
+    database: Database, bakery: Business
+) -> None:
+    conversation_id = exchange(database, bakery, "Pão?", "Sim.")
+    translate(database, conversation_id, "Bread?", "Yes. And cake.", TurnState.DEAD)
+
+    assert transcript(database, conversation_id, translated=True) == [("customer", "Bread?"), ("assistant", "Sim.")]
 
 
 def test_transcript_of_a_conversation_holds_nothing_of_another(database: Database, bakery: Business) -> None:
@@ -247,7 +316,7 @@ def test_history_shows_both_sides_with_their_states(database: Database, bakery: 
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["Only text, please."], Author.SYSTEM)
         (part,) = outbox.parts(tx, turn.id)
-        outbox.not_sent(tx, part, "failed", "63016")
+        outbox.not_sent(tx, part, PartState.FAILED, "63016")
 
     with database.read() as tx:
         entries = conversations.history(tx, conversation_id, last=None)

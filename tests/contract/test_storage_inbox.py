@@ -189,6 +189,57 @@ def test_number_and_id_that_arrive_at_the_same_moment_are_both_stored(database: 
     assert store.count(database, inbound_messages) == 3
 
 
+def test_id_that_two_numbers_bring_at_the_same_moment_makes_one_conversation(
+    database: Database, bakery: Business
+) -> None:
+    together = threading.Barrier(12)
+
+    def first(number: int) -> inbox.Taken:
+        sent = (
+            message(sender="whatsapp:US.134912abc")
+            if number % 2
+            else message(sender=CUSTOMER, external_user_id="US.134912abc")
+        )
+        together.wait()
+        return take(database, bakery, sent)
+
+    with ThreadPoolExecutor(12) as pool:
+        taken = list(pool.map(first, range(12)))
+
+    assert len({one.conversation_id for one in taken}) == 1
+    assert sorted(one.seq for one in taken) == list(range(1, 13))
+
+
+def test_id_that_one_business_binds_to_a_number_means_nothing_at_another(database: Database, bakery: Business) -> None:
+    """A tenant signs for its own Twilio account, and could say of anybody's number that it has any id."""
+    garage = add_business(database, "garage", "whatsapp:+15550002222")
+    victims = take(database, bakery, profile_name="Victim")
+    take(database, garage, external_user_id="US.134912abc")
+
+    strangers = take(database, bakery, sender="whatsapp:US.134912abc")
+    victims_again = take(database, bakery)
+
+    assert strangers.conversation_id != victims.conversation_id
+    assert victims_again.conversation_id == victims.conversation_id
+    with database.read() as tx:
+        assert conversations.find(tx, bakery, "whatsapp:US.134912abc").id == strangers.conversation_id
+
+
+def test_one_person_may_have_the_same_id_at_two_businesses(database: Database, bakery: Business) -> None:
+    garage = add_business(database, "garage", "whatsapp:+15550002222")
+    for business in (bakery, garage):
+        with_number = take(database, business, external_user_id="US.134912abc")
+        hidden = take(database, business, sender="whatsapp:US.134912abc")
+        assert hidden.conversation_id == with_number.conversation_id
+
+
+def test_id_leads_to_its_conversation_even_from_another_customers_number(database: Database, bakery: Business) -> None:
+    hidden = take(database, bakery, sender="whatsapp:US.134912abc")
+    take(database, bakery)
+
+    assert take(database, bakery, external_user_id="US.134912abc").conversation_id == hidden.conversation_id
+
+
 def test_profile_name_is_kept_when_a_later_message_has_none(database: Database, bakery: Business) -> None:
     taken = take(database, bakery, profile_name="Ana")
     take(database, bakery)

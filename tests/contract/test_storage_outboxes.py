@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.slack import OwedPost
-from chatbotctl.core.records.turn import SentMessage, Turn
+from chatbotctl.core.records.turn import PartState, SentMessage, Turn
 from chatbotctl.core.storage import businesses, conversations, events, outbox, slack_posts
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database, now
@@ -71,7 +74,7 @@ def test_sent_part_has_its_sid_and_moves_the_conversation_up(database: Database,
         outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
         (part,) = outbox.parts(tx, turn.id)
         tx.execute(tables.business_clients.update().values(last_message_at=1.0))
-        outbox.not_sent(tx, part, "ready", "20429")
+        outbox.not_sent(tx, part, PartState.READY, "20429")
         outbox.sent(tx, turn, part, SentMessage(sid="SMout", status="queued"))
 
     with database.read() as tx:
@@ -85,7 +88,7 @@ def test_reason_of_a_failure_is_kept_however_long_a_vendor_makes_it(database: Da
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
         (part,) = outbox.parts(tx, turn.id)
-        outbox.not_sent(tx, part, "failed", "x" * 500)
+        outbox.not_sent(tx, part, PartState.FAILED, "x" * 500)
 
     with database.read() as tx:
         assert outbox.parts(tx, turn.id)[0].error_code == "x" * 60
@@ -97,7 +100,7 @@ def test_what_has_not_left_when_a_turn_ends_never_leaves(database: Database, tur
         first = outbox.parts(tx, turn.id)[0]
         outbox.start_sending(tx, first, epoch=turn.epoch)
         outbox.sent(tx, turn, first, SentMessage(sid="SMout", status="queued"))
-        outbox.close(tx, turn.id, "withdrawn")
+        outbox.close(tx, turn.id, PartState.WITHDRAWN)
 
     with database.read() as tx:
         assert [part.state for part in outbox.parts(tx, turn.id)] == ["sent", "withdrawn", "withdrawn"]
@@ -133,8 +136,15 @@ def owe(database: Database, bakery: Business, conversation_id: int, text: str, l
 
 
 def claim(database: Database, *busy: str, seconds: float = 60.0, lane: str | None = None) -> OwedPost | None:
+    """The oldest that is due, as a poster claims it: found in one transaction, claimed in another."""
+    with database.read() as tx:
+        found = (
+            slack_posts.due(tx, limit=1, busy_lanes=frozenset(busy)) if lane is None else [slack_posts.due_in(tx, lane)]
+        )
+    if not found or found[0] is None:
+        return None
     with database.write() as tx:
-        return slack_posts.claim_next(tx, lease_seconds=seconds, busy_lanes=frozenset(busy), lane=lane)
+        return slack_posts.claim(tx, found[0], lease_seconds=seconds)
 
 
 @pytest.fixture
@@ -185,11 +195,65 @@ def test_of_many_posters_one_gets_a_post(database: Database, lanes: tuple[int, i
     assert set(claimed) <= {f"first of {lane}" for lane in lanes}
 
 
+def test_a_look_finds_the_first_of_each_lane_oldest_first(database: Database, lanes: tuple[int, int]) -> None:
+    rows = store.rows(database, tables.slack_posts)
+    first_of = [next(row.id for row in rows if row.lane == f"c{lane}") for lane in lanes]
+
+    with database.read() as tx:
+        assert slack_posts.due(tx, limit=9) == first_of
+        assert slack_posts.due(tx, limit=1) == first_of[:1]
+
+
+def test_post_found_a_while_ago_is_claimed_only_if_it_is_still_its_turn(
+    database: Database, lanes: tuple[int, int]
+) -> None:
+    """Between the look and the claim, another process may have had it, or put it off."""
+    with database.read() as tx:
+        one, two = slack_posts.due(tx, limit=9)
+    second = next(row.id for row in store.rows(database, tables.slack_posts) if row.text == f"second of {lanes[0]}")
+    taken, other = claim(database), claim(database)
+    assert taken is not None and other is not None
+
+    with database.write() as tx:
+        assert slack_posts.claim(tx, one, lease_seconds=60) is None, "under way elsewhere"
+        assert slack_posts.claim(tx, second, lease_seconds=60) is None, "not the first of its lane"
+        slack_posts.put_off(tx, other, 60, "ratelimited")
+        assert slack_posts.claim(tx, two, lease_seconds=60) is None, "put off"
+        slack_posts.posted(tx, taken, "17.1")
+        assert slack_posts.claim(tx, one, lease_seconds=60) is None, "posted"
+        assert slack_posts.claim(tx, second, lease_seconds=60) is not None, "first by now"
+
+
+def test_look_and_claim_go_through_the_index_of_what_is_owed(database: Database, lanes: tuple[int, int]) -> None:
+    """However many rows there are: a claim holds SQLite's one write lock."""
+    asked: list[tuple[str, Any]] = []
+
+    def listener(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", listener)
+    assert claim(database) is not None
+    event.remove(database.engine, "before_cursor_execute", listener)
+
+    plans = []
+    with database.read() as tx:
+        if not database.is_sqlite:
+            tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+        for statement, parameters in asked:
+            if "slack_posts" in statement:
+                steps = tx.exec_driver_sql(explain + statement, parameters).all()
+                plans.append("\n".join(str(step[-1]) for step in steps))
+    assert len(plans) == 2
+    for plan in plans:
+        assert "ix_slack_posts_owed" in plan
+        assert not re.search(r"SCAN (slack_posts|before)|Seq Scan on slack_posts", plan)
+
+
 def test_busy_lane_is_passed_over(database: Database, lanes: tuple[int, int]) -> None:
     one, two = lanes
     with database.read() as tx:
-        assert slack_posts.is_any_due(tx, frozenset({f"c{one}"}))
-        assert not slack_posts.is_any_due(tx, frozenset({f"c{one}", f"c{two}"}))
+        assert slack_posts.due(tx, limit=9, busy_lanes=frozenset({f"c{one}", f"c{two}"})) == []
 
     post = claim(database, f"c{one}")
 
@@ -205,6 +269,8 @@ def test_one_lane_can_be_asked_for(database: Database, lanes: tuple[int, int]) -
     assert post is not None
     assert post.text == f"first of {two}"
     assert claim(database, lane=f"c{two}") is None
+    with database.read() as tx:
+        assert len(slack_posts.due(tx, limit=9)) == 1, "another lane's"
 
 
 def test_post_that_is_put_off_holds_its_lane_until_it_is_due_again(database: Database, lanes: tuple[int, int]) -> None:
@@ -222,6 +288,19 @@ def test_post_that_is_put_off_holds_its_lane_until_it_is_due_again(database: Dat
     again = claim(database, f"c{two}")
     assert again is not None
     assert (again.id, again.attempts) == (post.id, 2)
+
+
+def test_wait_that_is_no_attempt_is_not_counted(database: Database, lanes: tuple[int, int]) -> None:
+    post = claim(database)
+    assert post is not None
+    assert (post.attempts, abs(post.age) < 60) == (1, True)
+    with database.write() as tx:
+        slack_posts.put_off(tx, post, 0, "ratelimited", is_attempt=False)
+
+    again = claim(database)
+
+    assert again is not None
+    assert (again.id, again.attempts) == (post.id, 1)
 
 
 def test_dead_letter_lets_its_lane_go_on(database: Database, lanes: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.assistant import Answer, Usage
 from chatbotctl.core.records.business import Business
-from chatbotctl.core.records.turn import Failure, Lease
+from chatbotctl.core.records.turn import Failure, Lease, TurnState
 from chatbotctl.core.storage import businesses, conversations, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database
@@ -99,7 +99,7 @@ def test_worker_that_slept_past_its_lease_cannot_write_any_more(database: Databa
     open_turn(database, conversation, owner="heir")
 
     with pytest.raises(LeaseLost), database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
 
 
 def test_lease_that_ran_out_but_was_not_taken_still_counts(database: Database, conversation: int) -> None:
@@ -117,7 +117,7 @@ def test_lease_on_a_conversation_that_was_removed_is_lost(
         businesses.remove(tx, bakery)
 
     with pytest.raises(LeaseLost), database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
 
 
 def test_heartbeat_renews_the_workers_own_leases_only(database: Database, bakery: Business, conversation: int) -> None:
@@ -237,6 +237,18 @@ def test_failure_of_the_assistant_survives_the_worker(database: Database, conver
     assert resumed.failure == failure
 
 
+def test_failure_without_an_answer_is_told_to_whoever_reads_the_thread(database: Database, conversation: int) -> None:
+    turn = open_turn(database, conversation)
+    with database.write() as tx:
+        assert turns.unanswered(tx, conversation) == []
+        turns.store_own_line(tx, turn, Failure(code="assistant_failed", message="The model declined to answer."))
+
+    with database.read() as tx:
+        (failed,) = turns.unanswered(tx, conversation)
+    assert (failed.upto_seq, failed.message) == (turn.upto_seq, "The model declined to answer.")
+    assert failed.apology_at is None
+
+
 def test_long_name_of_a_model_is_cut_and_not_refused(database: Database, conversation: int) -> None:
     """Servers of local models name a model by its file's path."""
     turn = open_turn(database, conversation)
@@ -252,7 +264,7 @@ def test_turn_that_is_put_off_keeps_its_place_and_counts_its_attempts(
 ) -> None:
     turn = open_turn(database, conversation)
     with database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, 60, code="send_failed")
     take(database, bakery, body="still there?")
     assert claim(database, conversation) is None
@@ -283,7 +295,7 @@ def status(database: Database, sid: str) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("state", "result"), [("done", "replied"), ("withdrawn", "held"), ("open", "queued"), ("answered", "queued")]
+    ("state", "result"), [("done", "replied"), ("withdrawn", "withdrawn"), ("open", "queued"), ("answered", "queued")]
 )
 def test_outcome_follows_the_turn(database: Database, bakery: Business, state: str, result: str) -> None:
     open_turn(database, take(database, bakery, sid="SM1").conversation_id)
@@ -296,7 +308,7 @@ def test_outcome_follows_the_turn(database: Database, bakery: Business, state: s
 def test_outcome_of_a_dead_letter_says_why(database: Database, bakery: Business) -> None:
     turn = open_turn(database, take(database, bakery, sid="SM1").conversation_id)
     with database.write() as tx:
-        turns.finish(tx, turn, "dead", Failure(code="assistant_failed", message="It was empty."))
+        turns.finish(tx, turn, TurnState.DEAD, Failure(code="assistant_failed", message="It was empty."))
         outcome = turns.outcome(tx, "SM1")
 
     assert outcome is not None
@@ -318,6 +330,17 @@ def test_answered_message_stays_answered_when_an_operator_takes_over(database: D
         tx.execute(tables.business_clients.update().values(held_by="operator"))
 
     assert status(database, "SM1") == ("replied", None)
+
+
+def test_withdrawn_answer_is_told_from_an_operators_hold(database: Database, bakery: Business) -> None:
+    """A take-over withdraws what was under way; only what comes after it waits for the operator."""
+    turn = open_turn(database, take(database, bakery, sid="SM1").conversation_id)
+    with database.write() as tx:
+        tx.execute(tables.business_clients.update().values(held_by="operator"))
+    finish(database, turn, TurnState.WITHDRAWN)
+    take(database, bakery, sid="SM2")
+
+    assert (status(database, "SM1"), status(database, "SM2")) == (("withdrawn", None), ("held", None))
 
 
 def test_each_message_of_a_burst_has_the_turns_outcome(database: Database, bakery: Business) -> None:
@@ -344,7 +367,7 @@ def test_turn_remembers_the_epoch_that_it_was_opened_in(
         conversations.reset(tx, turn.conversation)
     with database.write() as tx:
         businesses.set_disabled(tx, bakery, True, "closed")
-        assert turns.hold(tx, turn.lease) == turn.epoch + 2
+        assert turns.check_fence(tx, turn.lease) == turn.epoch + 2
 
 
 def test_reset_of_a_turn_that_has_said_nothing_yet_does_not_cost_the_customer_the_answer(

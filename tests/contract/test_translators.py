@@ -49,6 +49,16 @@ def test_a_text_comes_back_in_the_other_language_with_its_own_named(
     )
 
 
+def test_language_that_is_too_long_to_be_one_is_none(
+    fake_google: FakeGoogleTranslate, translator: GoogleTranslate
+) -> None:
+    """The store would refuse it, again and again."""
+    fake_google.languages = lambda text: "x" * 21
+    assert translator.translate(text="Good morning", target_language="es").source_language is None
+    fake_google.languages = lambda text: "x" * 20
+    assert translator.translate(text="Good morning", target_language="es").source_language == "x" * 20
+
+
 @pytest.mark.parametrize("text", ["it's <b>&amp;</b>", 'say "hi"', "line\none", "世界 👋🏽", "a" * 5000])
 def test_punctuation_comes_back_as_it_was_and_not_as_html(
     fake_google: FakeGoogleTranslate, translator: GoogleTranslate, text: str
@@ -157,7 +167,7 @@ def test_a_text_that_is_too_long_is_its_own_failure(
     "answer",
     [
         refusal(429, "Quota exceeded", "rateLimitExceeded", {"Retry-After": "9"}),
-        refusal(403, "User Rate Limit Exceeded", "userRateLimitExceeded", {"Retry-After": "9"}),
+        refusal(403, "User Rate Limit Exceeded", "userRateLimitExceeded", {"Retry-After": "9.0"}),
     ],
 )
 def test_a_used_up_quota_may_be_tried_later(

@@ -39,6 +39,10 @@ def messages_url(fake: FakeTwilio, account: str = ACCOUNT) -> str:
         ({"From": None}, 21603),
         ({"From": "+15550001111"}, 21910),
         ({"From": "whatsapp:+15550009999"}, 63007),
+        ({"From": CUSTOMER}, 63031),
+        ({"StatusCallback": "bot.example.com/whatsapp/status"}, 21609),
+        ({"StatusCallback": "https://my_bot.example.com/whatsapp/status"}, 21609),
+        ({"StatusCallback": f"https://bot.example.com/{'x' * 4_000}"}, 21609),
     ],
 )
 def test_twilio_refuses_a_bad_message(fake_twilio: FakeTwilio, changed: dict[str, str | None], code: int) -> None:
@@ -47,6 +51,11 @@ def test_twilio_refuses_a_bad_message(fake_twilio: FakeTwilio, changed: dict[str
     answer = requests.post(messages_url(fake_twilio), data=form, auth=(ACCOUNT, TOKEN), timeout=5)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert fake_twilio.messages == []
+
+
+def test_twilio_takes_a_status_callback_that_is_an_address(fake_twilio: FakeTwilio, client: Client) -> None:
+    client.messages.create(to=CUSTOMER, from_=BUSINESS, body="Hi", status_callback="https://bot.example.com/status")
+    assert fake_twilio.sent() == ["Hi"]
 
 
 @pytest.mark.parametrize("auth", [None, (ACCOUNT, "wrong"), ("AC" + "1" * 32, TOKEN), ("", "")])
@@ -98,10 +107,24 @@ def ask_google(fake: FakeGoogleTranslate, **changed: object) -> requests.Respons
 
 @pytest.mark.parametrize(
     "changed",
-    [{"target": None}, {"target": "en-US"}, {"target": "EN"}, {"format": "markdown"}, {"q": []}, {"q": ["x" * 30_001]}],
+    [
+        {"target": None},
+        {"target": "en-US"},
+        {"target": "EN"},
+        {"format": "markdown"},
+        {"q": []},
+        {"q": ["x" * 30_001]},
+        {"q": ["x"] * 129},
+    ],
 )
 def test_google_refuses_a_bad_request(fake_google: FakeGoogleTranslate, changed: dict[str, object]) -> None:
     assert ask_google(fake_google, **changed).status_code == 400
+
+
+def test_google_refuses_a_body_that_is_no_json(fake_google: FakeGoogleTranslate) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(fake_google.url + "/language/translate/v2", data=b"{", headers=headers, timeout=5)
+    assert answer.status_code == 400
 
 
 def test_google_escapes_a_text_that_it_was_not_told_is_plain(fake_google: FakeGoogleTranslate) -> None:

@@ -67,6 +67,17 @@ def test_an_uploaded_file_is_there_byte_for_byte_once_upload_returns(
     assert fake.vector_stores.stores[store_id].files[file_id] <= 0
 
 
+@pytest.mark.parametrize(
+    ("filename", "named"), [("faq.markdown", "faq.md"), ("a/b.MARKDOWN", "a/b.md"), ("a.b.txt", "a.b.txt")]
+)
+def test_markdown_by_any_name_is_indexed(
+    fake: FakeOpenAI, store: OpenAIVectorStores, filename: str, named: str
+) -> None:
+    store_id = store.ensure_store(name="shop", store_id=None)
+    file_id = store.upload(store_id=store_id, filename=filename, content=FAQ)
+    assert fake.vector_stores.files[file_id].filename == named
+
+
 def test_a_removed_file_is_gone_from_store_and_account(fake: FakeOpenAI, store: OpenAIVectorStores) -> None:
     store_id = store.ensure_store(name="shop", store_id=None)
     file_id = store.upload(store_id=store_id, filename="faq.md", content=FAQ)

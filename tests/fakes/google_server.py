@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from tests.fakes.loopback import LoopbackServer, Request, Response
 REGIONS = {"pt-BR", "pt-PT", "fr-CA", "fr-FR", "zh-CN", "zh-TW", "es-ES", "es-419"}
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _MAX_CODE_POINTS = 30_000
+_MAX_TEXTS = 128
 
 
 def refusal(status: int, message: str, reason: str = "invalid", headers: dict[str, str] | None = None) -> Response:
@@ -46,7 +48,10 @@ class FakeGoogleTranslate(LoopbackServer):
             return refusal(401, "Request had invalid authentication credentials.", "authError")
         if request.headers.get("content-type") != "application/json":
             return refusal(400, "Invalid JSON payload received.", "badRequest")
-        asked: dict[str, Any] = request.json
+        try:
+            asked: dict[str, Any] = json.loads(request.body)
+        except ValueError:
+            return refusal(400, "Invalid JSON payload received.", "badRequest")
         target, texts, format_ = asked.get("target"), asked.get("q"), asked.get("format") or "html"
         if not target:
             return refusal(400, "Required parameter: target", "required")
@@ -54,6 +59,8 @@ class FakeGoogleTranslate(LoopbackServer):
             return refusal(400, "Required Text", "required")
         if format_ not in ("html", "text") or not (_LANGUAGE.fullmatch(target) or target in REGIONS):
             return refusal(400, "Invalid Value")
+        if len(texts) > _MAX_TEXTS:
+            return refusal(400, "Too many text segments")
         if sum(map(len, texts)) > _MAX_CODE_POINTS:
             return refusal(400, "Text too long", "uri too long")
         translations = [

@@ -16,8 +16,23 @@ from typing import Any
 from tests.fakes.loopback import LoopbackServer, Request, Response
 from tests.fakes.openai_threads_server import ThreadsService
 from tests.fakes.openai_vector_stores_server import VectorStoresService
-from tests.fakes.openai_wire import DECLINED, JUNK, Asked, PlannedAnswer, Route, listing, new_id, refusal, text_of
+from tests.fakes.openai_wire import (
+    DECLINED,
+    JUNK,
+    Asked,
+    PlannedAnswer,
+    Route,
+    listing,
+    missing,
+    new_id,
+    refusal,
+    refuse_messages,
+    refuse_unreadable,
+    text_of,
+)
 
+#: Who may speak in an item of a conversation or of a response's input.
+ROLES = ("user", "assistant", "system", "developer")
 #: What every answer is said to have taken.
 USAGE = {
     "input_tokens": 21,
@@ -104,7 +119,7 @@ class FakeOpenAI(LoopbackServer):
         return self.reply(asked.text), planned
 
     def handle(self, request: Request) -> Response:
-        refused = self._unauthorized(request)
+        refused = self._unauthorized(request) or refuse_unreadable(request)
         if refused is not None:
             return refused
         known = False
@@ -119,7 +134,7 @@ class FakeOpenAI(LoopbackServer):
     def model_refusal(self, model: object) -> Response | None:
         """The refusal of a missing or unknown model."""
         if not isinstance(model, str) or not model:
-            return _missing("model")
+            return missing("model")
         if model in self.unknown_models:
             message = f"The model `{model}` does not exist or you do not have access to it."
             return refusal(404, message, code="model_not_found")
@@ -144,6 +159,9 @@ class FakeOpenAI(LoopbackServer):
                 f"Invalid 'items': array too long. Expected maximum length 20, but got length {len(items)} instead."
             )
             return refusal(400, message, param="items", code="array_above_max_length")
+        refused = refuse_messages(items, ROLES, "items")
+        if refused is not None:
+            return refused
         conversation = FakeConversation(new_id("conv_"), body.get("metadata") or {})
         conversation.items.extend(_stored_item(item) for item in items)
         with self.lock:
@@ -173,8 +191,7 @@ class FakeOpenAI(LoopbackServer):
         body = request.json or {}
         conversation_id = body.get("conversation")
         refused = self.model_refusal(body.get("model")) or self.vector_stores.refuse_unknown(body.get("tools") or [])
-        if refused is None and not body.get("input"):
-            refused = _missing("input")
+        refused = refused or _refuse_input(body)
         if refused is not None:
             return refused
         given = _input_items(body["input"])
@@ -226,6 +243,9 @@ class FakeOpenAI(LoopbackServer):
         messages = body.get("messages") or []
         if not messages:
             return refusal(400, "Invalid 'messages': empty array.", param="messages", code="empty_array")
+        refused = refuse_messages(messages, (*ROLES, "tool", "function"), "messages")
+        if refused is not None:
+            return refused
         spoken = [(m["role"], text_of(m["content"])) for m in messages if m["role"] != "system"]
         system = [text_of(m["content"]) for m in messages if m["role"] == "system"]
         asked = Asked(
@@ -268,11 +288,6 @@ class FakeOpenAI(LoopbackServer):
         return Response(body={"object": "list", "data": [model]})
 
 
-def _missing(parameter: str) -> Response:
-    message = f"Missing required parameter: '{parameter}'."
-    return refusal(400, message, param=parameter, code="missing_required_parameter")
-
-
 def _unknown(conversation_id: str) -> Response:
     return refusal(404, f"Conversation with id '{conversation_id}' not found.")
 
@@ -284,6 +299,16 @@ def _conversation_body(conversation: FakeConversation) -> dict[str, Any]:
         "created_at": int(time.time()),
         "metadata": conversation.metadata,
     }
+
+
+def _refuse_input(body: dict[str, Any]) -> Response | None:
+    """The refusal of what a response is asked with, beside its model and its tools."""
+    if not body.get("input"):
+        return missing("input")
+    if len(body.get("safety_identifier") or "") > 64:
+        message = "Invalid 'safety_identifier': string too long. Expected a string with maximum length 64."
+        return refusal(400, message, param="safety_identifier", code="string_above_max_length")
+    return None if isinstance(body["input"], str) else refuse_messages(body["input"], ROLES, "input")
 
 
 def _input_items(given: Any) -> list[dict[str, Any]]:

@@ -6,11 +6,24 @@ A run goes queued -> in_progress -> its end, one state per `polls`; tests plan i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.loopback import Request, Response
-from tests.fakes.openai_wire import DECLINED, JUNK, Asked, PlannedAnswer, Route, listing, new_id, refusal, text_of
+from tests.fakes.openai_wire import (
+    DECLINED,
+    JUNK,
+    Asked,
+    PlannedAnswer,
+    Route,
+    listing,
+    missing,
+    new_id,
+    refusal,
+    refuse_messages,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from tests.fakes.openai_server import FakeOpenAI
@@ -56,7 +69,7 @@ class ThreadsService:
         #: None: every assistant id is known.
         self.assistants: set[str] | None = None
         thread, run = r"/v1/threads/([^/]+)", r"/v1/threads/([^/]+)/runs/([^/]+)"
-        self.routes: list[Route] = [
+        routes: list[Route] = [
             ("POST", r"/v1/threads", self._create_thread),
             ("GET", thread, self._get_thread),
             ("DELETE", thread, self._delete_thread),
@@ -66,6 +79,7 @@ class ThreadsService:
             ("GET", run, self._get_run),
             ("POST", f"{run}/cancel", self._cancel_run),
         ]
+        self.routes = [(method, path, _with_beta(answer)) for method, path, answer in routes]
 
     @property
     def runs(self) -> list[FakeRun]:
@@ -73,10 +87,10 @@ class ThreadsService:
         return [run for thread in self.threads.values() for run in thread.runs.values()]
 
     def _create_thread(self, request: Request) -> Response:
-        refused = _refuse_without_beta(request)
+        body = request.json or {}
+        refused = _refuse_messages(body.get("messages") or [])
         if refused is not None:
             return refused
-        body = request.json or {}
         thread = FakeThread(new_id("thread_"), body.get("metadata") or {})
         thread.messages.extend(
             _message(thread.id, m["role"], text_of(m["content"])) for m in body.get("messages") or []
@@ -95,14 +109,14 @@ class ThreadsService:
         return Response(body={"id": thread_id, "object": "thread.deleted", "deleted": True})
 
     def _create_message(self, request: Request, thread_id: str) -> Response:
-        refused = _refuse_without_beta(request)
         thread = self.threads.get(thread_id)
-        if refused is not None or thread is None:
-            return refused or _unknown_thread(thread_id)
+        if thread is None:
+            return _unknown_thread(thread_id)
         body = request.json or {}
-        text = text_of(body.get("content"))
-        if not text:
-            return refusal(400, "Message content must be non-empty.")
+        refused = _refuse_messages([body])
+        if refused is not None:
+            return refused
+        text = text_of(body["content"])
         with self._fake.lock:
             active = self._active(thread)
             if active is not None:
@@ -124,7 +138,9 @@ class ThreadsService:
         thread = self.threads.get(thread_id)
         if thread is None:
             return _unknown_thread(thread_id)
-        if not assistant_id or (self.assistants is not None and assistant_id not in self.assistants):
+        if not assistant_id:
+            return missing("assistant_id")
+        if self.assistants is not None and assistant_id not in self.assistants:
             return refusal(404, f"No assistant found with id '{assistant_id}'.")
         refused = self._fake.model_refusal(body.get("model") or "the assistant's own")
         if refused is not None:
@@ -186,11 +202,23 @@ class ThreadsService:
         return thread.runs.get(run_id) if thread is not None else None
 
 
-def _refuse_without_beta(request: Request) -> Response | None:
-    if "assistants=v2" in request.headers.get("openai-beta", ""):
-        return None
-    message = "You must provide the 'OpenAI-Beta' header to access the Assistants API, as 'OpenAI-Beta: assistants=v2'."
-    return refusal(400, message, code="invalid_beta")
+def _with_beta(answer: Callable[..., Response]) -> Callable[..., Response]:
+    """`answer`, which refuses requests without the header that this API wants."""
+
+    def checked(request: Request, *found: str) -> Response:
+        if "assistants=v2" in request.headers.get("openai-beta", ""):
+            return answer(request, *found)
+        message = "You must provide the 'OpenAI-Beta' header to access the Assistants API (assistants=v2)."
+        return refusal(400, message, code="invalid_beta")
+
+    return checked
+
+
+def _refuse_messages(messages: list[dict[str, Any]]) -> Response | None:
+    refused = refuse_messages(messages, ("user", "assistant"), "messages")
+    if refused is None and not all(text_of(message["content"]) for message in messages):
+        return refusal(400, "Message content must be non-empty.")
+    return refused
 
 
 def _unknown_thread(thread_id: str) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.loopback import Request, Response
@@ -15,6 +16,10 @@ from tests.fakes.openai_wire import Route, new_id, refusal
 
 if TYPE_CHECKING:
     from tests.fakes.openai_server import FakeOpenAI
+
+
+#: What file search reads, by the documentation's list. platform.openai.com/docs/assistants/tools/file-search
+SEARCHABLE = re.compile(r"\.(c|cpp|cs|css|docx?|go|html|java|js|json|md|pdf|php|pptx|py|rb|sh|tex|ts|txt)")
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,10 @@ class VectorStoresService:
             return _unknown_store(store_id)
         if file_id not in self.files:
             return refusal(404, f"File with id '{file_id}' not found.")
+        suffix = PurePosixPath(self.files[file_id].filename).suffix.lower()
+        if not SEARCHABLE.fullmatch(suffix):
+            message = f"Files with extensions [{suffix or 'none'}] are not supported for retrieval."
+            return refusal(400, message, code="unsupported_file")
         store.files[file_id] = self.polls
         return Response(body=self._attached_body(store, file_id))
 

@@ -194,7 +194,10 @@ class FakeSlack(LoopbackServer):
         return {"channel": _described(channel)}
 
     def _info(self, team: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"channel": _described(self._channel("conversations.info", team, arguments))}
+        channel = self._channel("conversations.info", team, arguments)
+        if channel.private and BOT_USER not in channel.members:
+            raise Refused("channel_not_found")
+        return {"channel": _described(channel)}
 
     def _set_topic(self, team: str, arguments: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel("conversations.setTopic", team, arguments)
@@ -317,7 +320,7 @@ def _is_valid(block: Any) -> bool:
         case {"type": "context", "elements": [_, *_] as elements}:
             return len(elements) <= 10
         case {"type": "actions", "elements": [_, *_] as elements}:
-            return len(elements) <= 25
+            return len(elements) <= 25 and all(map(_is_valid_button, elements))
         case {"type": "rich_text", "elements": [_, *_] as sections}:
             return all(
                 section.get("type") in ("rich_text_section", "rich_text_quote", "rich_text_preformatted")
@@ -325,6 +328,14 @@ def _is_valid(block: Any) -> bool:
                 and all(map(_is_valid_element, section["elements"]))
                 for section in sections
             )
+    return False
+
+
+def _is_valid_button(element: Any) -> bool:
+    match element:  # a button is the only element of an `actions` block that is known here
+        case {"type": "button", "text": {"type": "plain_text", "text": str(text)}, **rest}:
+            fits = _units(str(rest.get("action_id", ""))) <= 255 and _units(str(rest.get("value", ""))) <= 2_000
+            return fits and 1 <= _units(text) <= 75
     return False
 
 

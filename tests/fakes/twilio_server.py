@@ -9,7 +9,7 @@ import re
 import uuid
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from tests.fakes.loopback import LoopbackServer, Request, Response
 
@@ -36,7 +36,8 @@ def refusal(
 class FakeTwilio(LoopbackServer):
     """Accounts with their tokens, and every message that was accepted, oldest first.
 
-    `senders` limits the numbers that are WhatsApp senders of the accounts; None: any is.
+    `senders` limits the numbers that are WhatsApp senders of the accounts; None: any is. A known difference: a
+    StatusCallback on this machine is as good as a public one.
     """
 
     def __init__(self, accounts: dict[str, str] | None = None, senders: set[str] | None = None) -> None:
@@ -128,9 +129,11 @@ class FakeTwilio(LoopbackServer):
             return 21910 if to.startswith("+") else 21211
         if not _ADDRESS.fullmatch(sender):
             return 21910 if sender.startswith("+") else 21212
+        if to == sender:
+            return 63031
         if self.senders is not None and sender not in self.senders:
             return 63007
-        return None
+        return None if _is_callback(form.get("StatusCallback")) else 21609
 
     def _one(self, account: str, sid: str) -> Response:
         with self.lock:
@@ -170,6 +173,15 @@ class FakeTwilio(LoopbackServer):
                 "next_page_uri": f"{request.path}?{urlencode(query)}" if more else None,
             },
         )
+
+
+def _is_callback(url: str | None) -> bool:
+    """Whether Twilio would take this StatusCallback: whole, up to 4,000 characters, no underscore in the host."""
+    if url is None:
+        return True
+    parts = urlsplit(url)
+    host = parts.hostname or "_"
+    return parts.scheme in ("http", "https") and "_" not in host and len(url) <= 4_000
 
 
 def _between(date: str, after: str | None, before: str | None) -> bool:

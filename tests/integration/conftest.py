@@ -14,6 +14,7 @@ from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import FakeTwilio
 from tests.installs import Vendors, install
+from tests.integration.webhook_site import Gate
 
 #: Channels are named after the customer: a name with the AI thread waits until there is one.
 NAMED_AFTER_CUSTOMER: dict[Key, object] = {("slack", "channel_name_template"): "customer-{customer}"}
@@ -24,6 +25,15 @@ def vendors(fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, fake_slack: FakeSl
     """An AI provider, a WhatsApp account and a Slack workspace."""
     fake_openai.threads.polls = 1
     return Vendors(openai=fake_openai, twilio=fake_twilio, slack=fake_slack)
+
+
+@pytest.fixture
+def gate(fake_openai: FakeOpenAI) -> Iterator[Gate]:
+    """An assistant that thinks until the gate is opened."""
+    gate = Gate()
+    fake_openai.reply = gate
+    yield gate
+    gate.open()
 
 
 @pytest.fixture(scope="session")

@@ -240,12 +240,13 @@ def test_fault_of_our_own_puts_the_turn_off_and_ends_it_when_it_keeps_happening(
         waits = []
         for _ in range(3):
             make_due(core)
-            waits.append(work(core, accepted.conversation_id))
+            waits.append(work(core, accepted.conversation_id) or 0.0)
         with core.database.read() as tx:
             (turn,) = tx.execute(tables.turns.select()).all()
         alert = slack_shows(core, fake_slack)[-1]
 
-    assert waits == [5.0, 10.0, None]
+    assert 2.5 <= waits[0] <= 5.0 <= waits[1] <= 10.0
+    assert waits[2] == 0.0, "there is nothing to wait for any more"
     assert (turn.state, turn.error_code, turn.attempts) == ("dead", ChatbotError.code, 2)
     assert "<@U1>" in alert
     assert "canary" not in f"{turn.error_message} {alert}"
@@ -257,7 +258,7 @@ def test_fault_that_was_passing_is_made_good_without_the_customer_noticing(site:
     whole = site.services.assistant_of
     object.__setattr__(site.services, "assistant_of", lambda _: Broken())
     accepted = take_in(site, "Hello")
-    assert work(site, accepted.conversation_id) == 5.0
+    assert 2.5 <= (work(site, accepted.conversation_id) or 0.0) <= 5.0
 
     object.__setattr__(site.services, "assistant_of", whole)
     make_due(site)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chatbotctl.core.flow.ask_assistant import ask_policy
+from chatbotctl.core.flow.find_thread import find_thread
 from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.records.message import Result
-from chatbotctl.core.storage import businesses, conversations
+from chatbotctl.core.storage import businesses, conversations, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core
 from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeConversation, FakeOpenAI
 from tests.fakes.openai_wire import refusal
 from tests.fakes.twilio_server import FakeTwilio
-from tests.installs import BUSINESS, CUSTOMER, Vendors, add_business, answer, install, sqlite_database
+from tests.installs import (
+    BUSINESS,
+    CUSTOMER,
+    Vendors,
+    add_business,
+    answer,
+    install,
+    sqlite_database,
+    take_in,
+    work,
+)
 
 #: The customer's line and the assistant's, as many times as there are answers.
 LINES_EACH = 2
@@ -128,6 +142,127 @@ def test_removed_business_leaves_its_threads_to_nobody_who_gets_its_number(site:
     answer(site, "Oil change?")
 
     assert fake_openai.asked[-1].history == ()
+
+
+def test_number_that_moves_during_a_first_turn_takes_no_thread_along(
+    shared: Core, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bakery's first turn is making its thread while its number becomes the garage's."""
+    bakery, garage = add_business(shared), add_business(shared, "garage", "whatsapp:+15550002222")
+    accepted = take_in(shared, "canary of the bakery")
+    make = conversations.transcript
+
+    def move_first(*args: Any, **kwargs: Any) -> object:
+        monkeypatch.undo()
+        with shared.database.write() as tx:
+            businesses.change(tx, bakery, {"whatsapp_address": "whatsapp:+15550003333"})
+            businesses.change(tx, garage, {"whatsapp_address": BUSINESS})
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(conversations, "transcript", move_first)
+    work(shared, accepted.conversation_id)
+    assert cached(shared) is None
+    bakerys = known(shared)
+
+    answer(shared, "Oil change?")
+
+    assert fake_openai.asked[-1].history == ()
+    assert fake_openai.asked[-1].handle == cached(shared) != bakerys
+
+
+def test_number_cannot_move_between_the_look_at_it_and_the_writing_to_the_cache(
+    any_site: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The move takes the old number's entries out once it is stored: none may be written after that."""
+    bakery = add_business(any_site)
+    put, moved, order = any_site.services.cache.put, threading.Event(), []
+
+    def move() -> None:
+        with any_site.database.write() as tx:
+            businesses.change(tx, bakery, {"whatsapp_address": "whatsapp:+15550003333"})
+        order.append("moved")
+        moved.set()
+
+    mover = threading.Thread(target=move)
+
+    def put_slowly(*, entries: list[CachedThread]) -> None:
+        mover.start()
+        # Long enough for a move that does not wait.
+        moved.wait(0.5)
+        put(entries=entries)
+        order.append("put")
+
+    monkeypatch.setattr(any_site.services.cache, "put", put_slowly)
+    answer(any_site)
+    mover.join(20)
+
+    assert order == ["put", "moved"]
+
+
+def test_thread_put_right_in_the_cache_is_not_put_back_under_a_number_that_moved(shared: Core) -> None:
+    bakery = add_business(shared)
+    answer(shared)
+    with shared.database.write() as tx:
+        businesses.change(tx, bakery, {"whatsapp_address": "whatsapp:+15550003333"})
+    shared.services.cache.remove(keys=[entry("").key])
+    accepted = take_in(shared, receiver="whatsapp:+15550003333")
+    with shared.database.write() as tx:
+        lease = turns.claim(tx, accepted.conversation_id, owner="test", lease_seconds=30)
+        assert lease is not None
+        turn = turns.open_turn(tx, lease, one_message=False)
+    with shared.database.write() as tx:
+        businesses.change(tx, bakery, {"whatsapp_address": BUSINESS})
+
+    find_thread(shared.services, turn, shared.services.assistant_of(turn.business), ask_policy(shared.services))
+
+    found = shared.services.cache.get(sender=CUSTOMER, receiver="whatsapp:+15550003333")
+    assert found is None
+
+
+def test_cached_thread_that_is_another_conversations_is_not_adopted(shared: Core, fake_openai: FakeOpenAI) -> None:
+    """The entry outlived the number's move: Redis was out of reach when it was to be taken out."""
+    bakery, garage = add_business(shared), add_business(shared, "garage", "whatsapp:+15550002222")
+    answer(shared, "canary of the bakery")
+    bakerys = known(shared)
+    with shared.database.write() as tx:
+        businesses.change(tx, bakery, {"whatsapp_address": "whatsapp:+15550003333"})
+        businesses.change(tx, garage, {"whatsapp_address": BUSINESS})
+    assert cached(shared) == bakerys
+
+    answer(shared, "Oil change?")
+
+    assert fake_openai.asked[-1].history == ()
+    assert fake_openai.asked[-1].handle == cached(shared) != bakerys
+
+
+def test_thread_of_a_turn_that_was_reset_meanwhile_is_not_cached(
+    any_site: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_business(any_site)
+    accepted = take_in(any_site)
+    make = conversations.transcript
+
+    def reset_first(*args: Any, **kwargs: Any) -> object:
+        monkeypatch.undo()
+        with any_site.database.write() as tx:
+            conversations.reset(tx, conversations.get(tx, 1))
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(conversations, "transcript", reset_first)
+    work(any_site, accepted.conversation_id)
+
+    assert cached(any_site) is known(any_site) is None
+
+
+def test_new_owner_of_a_number_is_told_nothing_of_the_old_one(any_site: Core, fake_openai: FakeOpenAI) -> None:
+    add_business(any_site)
+    answer(any_site, "canary of the old owner", external_user_id="US.OLD")
+    before = known(any_site)
+
+    answer(any_site, "Hello", external_user_id="US.NEW")
+
+    assert fake_openai.asked[-1].history == ()
+    assert known(any_site) == cached(any_site) != before
 
 
 def test_after_a_reset_a_stale_cache_entry_is_not_believed(any_site: Core, fake_openai: FakeOpenAI) -> None:

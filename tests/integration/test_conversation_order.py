@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.errors import StorageUnavailable
-from chatbotctl.core.flow.pipeline import receive
+from chatbotctl.core.flow.pipeline import receive, run_turn
+from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.worker import Worker, work_once
 from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.records.message import Result
+from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
@@ -160,6 +162,28 @@ def test_frozen_workers_answer_is_not_sent_when_another_took_over(
     assert outcome(any_site, accepted).result is Result.REPLIED
 
 
+def test_frozen_worker_that_crashes_leaves_the_conversation_to_its_heir(
+    site: Core, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_business(site)
+    accepted = take_in(site, "Hello")
+
+    def crash_the_first(services: Services, turn: Turn) -> float | None:
+        if turn.lease.fence > 1:
+            return run_turn(services, turn)
+        with site.database.write() as tx:
+            tx.execute(tables.business_clients.update().values(lease_until=now() - 1))
+        work(site, accepted.conversation_id, owner="heir")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("chatbotctl.core.flow.worker.run_turn", crash_the_first)
+
+    assert work_once(site.services, accepted.conversation_id, owner="frozen") is None
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert outcome(site, accepted).result is Result.REPLIED
+
+
 def test_answer_that_was_stored_is_sent_by_the_next_worker_without_asking_again(
     site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,9 +252,8 @@ def test_heartbeat_keeps_a_turn_that_takes_longer_than_the_lease(
 
 
 def test_drained_worker_finishes_what_it_began_and_leaves_the_rest_stored(
-    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
 ) -> None:
-    add_business(site)
     thinking, go_on = threading.Event(), threading.Event()
 
     def reply(text: str) -> str:
@@ -239,22 +262,25 @@ def test_drained_worker_finishes_what_it_began_and_leaves_the_rest_stored(
         return text
 
     fake_openai.reply = reply
-    worker = Worker(site.services)
-    worker.start()
-    take_in(site, "begun")
-    assert thinking.wait(20)
-    late = take_in(site, "late", sender=customer(1))
-    with ThreadPoolExecutor(1) as pool:
-        drained = pool.submit(worker.drain, 20)
-        eventually(lambda: worker._stopping.is_set())
-        left = take_in(site, "after", sender=customer(2))
-        go_on.set()
-        assert drained.result(20) is True
+    one_at_a_time = {("worker", "concurrency"): 1}
+    with install(vendors, flags=one_at_a_time, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        worker = Worker(core.services)
+        worker.start()
+        take_in(core, "begun")
+        assert thinking.wait(20)
+        late = take_in(core, "late", sender=customer(1))
+        eventually(lambda: late.conversation_id in worker._busy)
+        with ThreadPoolExecutor(1) as pool:
+            drained = pool.submit(worker.drain, 20)
+            eventually(lambda: worker._stopping.is_set())
+            after = take_in(core, "after", sender=customer(2))
+            go_on.set()
+            assert drained.result(20) is True
 
-    assert "begun" in fake_twilio.sent()
-    assert "after" not in fake_twilio.sent()
-    assert outcome(site, left).result is Result.QUEUED
-    assert outcome(site, late).result in (Result.REPLIED, Result.QUEUED)
+        assert fake_twilio.sent() == ["begun"]
+        assert outcome(core, late).result is Result.QUEUED
+        assert outcome(core, after).result is Result.QUEUED
 
 
 def test_drain_gives_up_on_a_turn_that_takes_too_long(site: Core, fake_openai: FakeOpenAI) -> None:
@@ -284,3 +310,5 @@ def test_wake_up_after_the_drain_is_ignored(site: Core) -> None:
     worker.drain(20)
 
     worker.submit(1)
+
+    assert worker._busy == {}

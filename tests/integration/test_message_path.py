@@ -14,12 +14,14 @@ from chatbotctl.core.errors import (
     BusinessDisabled,
     BusinessNotFound,
     MessageTooLong,
+    StorageUnavailable,
     UnreadableMessage,
 )
+from chatbotctl.core.flow.await_outcome import await_outcome
 from chatbotctl.core.flow.pipeline import receive
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import NO_TEXT_KINDS, Media, Result
-from chatbotctl.core.storage import businesses, conversations, knowledge
+from chatbotctl.core.storage import businesses, conversations, knowledge, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core
 from tests.fakes.openai_server import FakeOpenAI
@@ -166,6 +168,36 @@ def test_two_businesses_have_their_own_instructions_accounts_and_transcripts(
     assert fake_openai.asked[-1].instructions == "You are the garage."
     assert fake_openai.asked[-1].history == ()
     assert fake_twilio.sent(sender=garage_number) == ["You said: Oil change?"]
+
+
+# while its answer is awaited
+
+
+def test_message_is_queued_when_the_database_goes_away_after_it_was_stored(
+    site: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable
+
+    add_business(site)
+    monkeypatch.setattr(turns, "outcome", away)
+
+    became = receive(site.services, message(sid="SM1"), wait_seconds=20)
+
+    assert (became.result, became.message_sid, became.conversation_id) == (Result.QUEUED, "SM1", 1)
+    monkeypatch.undo()
+    with site.database.read() as tx:
+        assert turns.outcome(tx, "SM1") == became
+
+
+def test_who_waits_while_the_business_is_removed_is_told_that_there_is_none(site: Core) -> None:
+    bakery = add_business(site)
+    accepted = take_in(site)
+    with site.database.write() as tx:
+        businesses.remove(tx, bakery)
+
+    with pytest.raises(BusinessNotFound, match="removed"):
+        await_outcome(site.services, accepted, wait_seconds=20)
 
 
 # what is refused

@@ -9,14 +9,24 @@ import pytest
 
 from chatbotctl.core import secret_key
 from chatbotctl.core.config import Key
-from chatbotctl.core.flow.slack_poster import claim_post, deliver_post
+from chatbotctl.core.flow.slack_place import NAME_SECONDS
+from chatbotctl.core.flow.slack_poster import deliver_post
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.storage import businesses
 from chatbotctl.core.wiring import Core
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import BOT_USER, FakeSlack
-from tests.installs import Vendors, add_business, answer, install, post_to_slack, sqlite_database, take_in
-from tests.integration.slack_bench import GARAGE, customer, deliver_next, make_due, slack_site, states
+from tests.installs import (
+    Vendors,
+    add_business,
+    answer,
+    away_for_a_moment,
+    install,
+    post_to_slack,
+    sqlite_database,
+    take_in,
+)
+from tests.integration.slack_site import GARAGE, claim_next, customer, deliver_next, make_due, slack_site, states
 
 
 @pytest.fixture
@@ -68,9 +78,11 @@ def test_conversation_that_never_has_a_thread_is_named_by_its_number_in_the_end(
     with install(vendors, database_url=sqlite_database(tmp_path)) as core:
         add_business(core)
         accepted = take_in(core, "", kind="image")
-        for _ in range(6):
-            make_due(core)
-            deliver_next(core)
+        deliver_next(core)
+        assert fake_slack.channels == {}
+
+        make_due(core, older=NAME_SECONDS)
+        deliver_next(core)
 
     assert [channel.name for channel in fake_slack.channels.values()] == [f"thread-{accepted.conversation_id}"]
 
@@ -91,12 +103,32 @@ def test_channel_names_follow_the_template(
     with slack_site(vendors, tmp_path, flags) as core:
         add_business(core)
         take_in(core, "", kind="image")
-        for _ in range(6):
-            make_due(core)
-            if fake_slack.channels == {}:
-                deliver_next(core)
+        make_due(core, older=NAME_SECONDS)
+        deliver_next(core)
 
     assert [channel.name for channel in fake_slack.channels.values()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("layout", "writer"),
+    [
+        ("channel", "conversations.set_place"),
+        ("thread", "businesses.set_slack_channel"),
+        ("thread", "conversations.set_place"),
+    ],
+)
+def test_place_made_while_the_database_is_away_for_a_moment_is_made_once(
+    vendors: Vendors, tmp_path: Path, fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch, layout: str, writer: str
+) -> None:
+    with slack_site(vendors, tmp_path, {("slack", "layout"): layout}) as core:
+        add_business(core)
+        answer(core)
+        away_for_a_moment(monkeypatch, f"chatbotctl.core.flow.slack_place.{writer}")
+
+        post_to_slack(core, 1)
+
+    (channel,) = fake_slack.channels.values()
+    assert len(channel.messages) == (2 if layout == "channel" else 3)
 
 
 def test_layout_thread_has_one_channel_per_business_and_a_slack_thread_per_conversation(
@@ -224,7 +256,7 @@ def test_conversation_removed_with_its_business_is_owed_nothing_more(
     with slack_site(vendors, tmp_path) as core:
         bakery = add_business(core)
         answer(core)
-        post = claim_post(core.services, frozenset())
+        post = claim_next(core)
         assert post is not None
         with core.database.write() as tx:
             businesses.remove(tx, bakery)

@@ -71,6 +71,18 @@ def test_assistant_works_in_its_language_and_the_customer_in_theirs(
             assert conversations.get(tx, 1).language == "pt"
 
 
+def test_past_is_told_to_the_assistant_in_its_own_language(
+    everything: Vendors, tmp_path: Path, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = lambda _: "Yes, we do."
+    with translating(everything, tmp_path, FOR_THE_ASSISTANT) as core:
+        add_business(core, backend="chat", language="en")
+        for _ in range(2):
+            answer(core, "Vocês têm pão?")
+
+    assert fake_openai.asked[-1].history == (("user", "Do you have bread?"), ("assistant", "Yes, we do."))
+
+
 def test_each_text_is_translated_once(
     everything: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, google: FakeGoogleTranslate, fake_slack: FakeSlack
 ) -> None:

@@ -11,13 +11,14 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.app import create_app
 from chatbotctl.server.request_reading import MAX_BODY
 from tests.fakes.openai_server import FakeOpenAI
 from tests.installs import BUSINESS, CUSTOMER, Vendors, add_business, install, sqlite_database
-from tests.integration.webhook_bench import FORM, error_of, pairs, post, stored
+from tests.integration.webhook_site import FORM, error_of, pairs, post, stored
 
 JSON = "application/json"
 WHO = f"From={CUSTOMER}&To={BUSINESS}&".replace("+", "%2B").encode()
@@ -120,6 +121,13 @@ def test_no_text_in_any_field_breaks_the_server(client: FlaskClient, name: str, 
     fields = {"From": CUSTOMER, "To": BUSINESS, "Body": "x", name: value}
     response = client.post("/whatsapp", data=json.dumps(fields), content_type=JSON)
     assert response.status_code in (200, 400) or json.loads(response.data)["code"] == "business_not_found"
+
+
+@pytest.mark.parametrize("sid", ["S" * 65, "SM\x1b[31m", "SM\u202e"])
+def test_what_is_no_sid_is_not_logged_as_one(client: FlaskClient, sid: str) -> None:
+    with capture_logs() as logs:
+        assert error_of(post(client, pairs(MessageSid=sid), headers={})) == (400, "unreadable_message")
+    assert [log["sid"] for log in logs if log["event"] == "webhook_answered"] == [None]
 
 
 def test_an_unsigned_form_reaches_this_server_at_all(core: Core, client: FlaskClient) -> None:

@@ -22,7 +22,7 @@ from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.twilio_server import FakeTwilio
 from tests.installs import CUSTOMER, Vendors, add_business, eventually, install, running, sqlite_database
-from tests.integration.webhook_bench import PUBLIC, error_of, newest, pairs, post, stored
+from tests.integration.webhook_site import PUBLIC, error_of, newest, pairs, post, stored
 
 CANARY = "canary-words-of-a-customer"
 
@@ -151,10 +151,14 @@ def test_hostile_text_is_stored_to_the_letter(core: Core, hasty_client: FlaskCli
     assert newest(core).parameters["Body"] == body
 
 
-def test_a_caller_without_a_message_sid_is_served_and_each_call_counts(core: Core, hasty_client: FlaskClient) -> None:
+def test_a_caller_without_a_message_sid_is_served_and_the_same_signature_is_a_copy(
+    core: Core, hasty_client: FlaskClient
+) -> None:
     fields = [(name, value) for name, value in pairs("no sid") if name != "MessageSid"]
     assert post(hasty_client, fields).status_code == 200
     assert post(hasty_client, fields).status_code == 200
+    assert stored(core) == 1
+    assert post(hasty_client, [*fields, ("Time", "12:01")]).status_code == 200
     assert stored(core) == 2
 
 

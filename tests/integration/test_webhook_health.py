@@ -13,7 +13,7 @@ from chatbotctl.server import serving
 from chatbotctl.server.app import create_app
 from tests import services
 from tests.installs import install, sqlite_database
-from tests.integration.webhook_bench import error_of
+from tests.integration.webhook_site import error_of
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

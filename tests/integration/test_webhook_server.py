@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -23,21 +25,14 @@ from chatbotctl.core.errors import ConfigurationError, ConflictError, SchemaMism
 from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import turns
 from chatbotctl.core.wiring import Core
+from chatbotctl.server import listening
 from chatbotctl.server.request_reading import MAX_BODY
 from chatbotctl.server.run import UNFINISHED_EXIT_CODE, WebhookServer
 from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import ACCOUNT, TOKEN, FakeTwilio
 from tests.installs import Vendors, add_business, eventually, install, sqlite_database
-from tests.integration.webhook_bench import FORM, PUBLIC, Gate, pairs, post_to, served, stored
-
-
-@pytest.fixture
-def gate(fake_openai: FakeOpenAI) -> Iterator[Gate]:
-    """An assistant that thinks until the gate is opened."""
-    gate = Gate()
-    fake_openai.reply = gate
-    yield gate
-    gate.open()
+from tests.integration.webhook_site import FORM, PUBLIC, Gate, pairs, post_to, served, signature, stored
 
 
 @pytest.fixture
@@ -78,6 +73,79 @@ def test_what_is_no_http_gets_an_answer_that_names_no_software(core: Core) -> No
     assert answer.startswith(b"HTTP/1.0 400 ")
     assert answer.endswith(b'{"error": "The request is not readable as HTTP.", "code": "bad_request"}')
     assert b"waitress" not in answer
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1/whatsapp", "http://a\x1b[0m/whatsapp", "http://[\x1b]/whatsapp", "http://a\u2100b/whatsapp"]
+)
+def test_a_uri_that_is_none_is_answered_like_other_nonsense(core: Core, uri: str) -> None:
+    with served(core) as server, raw_connection(server) as connection:
+        connection.sendall(f"POST {uri} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), answer
+    assert answer.endswith(b'"code": "bad_request"}')
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (b"POST /whatsapp HTTP/1.1\r\n", b"X-A: b\r\n"),
+        (b"POST /whatsapp HTTP/1.1\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"", b"\r\n\r\n"),
+    ],
+)
+def test_a_request_that_comes_in_drop_by_drop_holds_its_connection_for_a_while_only(
+    core: Core, monkeypatch: pytest.MonkeyPatch, start: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(listening, "UNFINISHED_SECONDS", 0.5)
+    monkeypatch.setattr(listening, "SWEEP_SECONDS", 0.05)
+    with served(core) as server, raw_connection(server) as slow, raw_connection(server) as calm:
+        slow.sendall(start)
+        slow.settimeout(0.1)
+        eventually(lambda: is_closed(slow, drop))
+        calm.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert calm.recv(4096).startswith(b"HTTP/1.1 200 "), "has begun nothing before"
+
+
+def test_between_requests_a_connection_is_idle_and_not_slow(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "UNFINISHED_SECONDS", 0.2)
+    monkeypatch.setattr(listening, "SWEEP_SECONDS", 0.05)
+    with served(core) as server, raw_connection(server) as connection:
+        for part in (b"GET /healthz HT", b"TP/1.1\r\nHost: x\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
+            connection.sendall(part)
+            if part.endswith(b"\r\n\r\n"):
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += connection.recv(4096)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                time.sleep(0.5)
+
+
+def test_a_request_behind_one_that_is_worked_on_is_not_slow(
+    core: Core, gate: Gate, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the loop sleeps: that it looked while the first one was worked on is what is asked.
+    monkeypatch.setattr(listening, "UNFINISHED_SECONDS", 2.0)
+    monkeypatch.setattr(listening, "SWEEP_SECONDS", 0.05)
+    fields = pairs()
+    body = urlencode(fields)
+    head = "\r\n".join(
+        (
+            "POST /whatsapp HTTP/1.1\r\nHost: x",
+            f"Content-Type: {FORM}\r\nContent-Length: {len(body)}",
+            f"X-Twilio-Signature: {signature(fields)['X-Twilio-Signature']}",
+        )
+    )
+    with served(core) as server, raw_connection(server) as connection:
+        connection.sendall(f"{head}\r\n\r\n{body}GET /healthz HTTP/1.1\r\n".encode())
+        eventually(lambda: fake_openai.asked)
+        time.sleep(2.5)
+        gate.open()
+        answer = b""
+        while not answer.endswith(b'{"success": true}'):
+            answer += connection.recv(4096)
+        connection.sendall(b"Host: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_many_idle_connections_shut_nobody_out(core: Core) -> None:
@@ -124,17 +192,33 @@ def test_without_an_auth_token_it_starts_on_a_loopback_address_only_and_says_so(
             unsigned = requests.post(f"{server.url}/whatsapp", data=fields, timeout=30)
         assert unsigned.json()["code"] == "assistant_not_usable", "it was let in"
     warned = [(log["log_level"], log["event"]) for log in logs if log["event"] == "signatures_not_verified"]
-    assert warned == [("warning", "signatures_not_verified")]
+    assert warned == [("error", "signatures_not_verified")]
 
 
-def test_with_a_tenants_token_alone_it_starts_anywhere_and_takes_nothing_unsigned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"), [("public_url", "https://bot.example.com"), ("trusted_proxies", ("127.0.0.1",))]
+)
+def test_without_an_auth_token_it_does_not_start_where_a_proxy_brings_the_world(
+    tmp_path: Path, setting: str, value: object
+) -> None:
+    flags = {("server", setting): value}
+    with install(flags=flags, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        with pytest.raises(ConfigurationError) as refused:
+            WebhookServer(core, host="127.0.0.1", port=0)
+    assert f"server.{setting}" in refused.value.message
+    assert "TWILIO_AUTH_TOKEN" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_with_a_tenants_token_alone_it_starts_anywhere_and_takes_nothing_unsigned(tmp_path: Path, host: str) -> None:
     with install(database_url=sqlite_database(tmp_path)) as core:
         secret_key.make(tmp_path)
         add_business(core)
         tenant = add_business(core, "forge", "whatsapp:+15550002222")
         with core.database.write() as tx:
             core.vault.store(tx, tenant, "twilio", f"{ACCOUNT}:{TOKEN}")
-        server = WebhookServer(core, host="0.0.0.0", port=0, run_worker=False)
+        server = WebhookServer(core, host=host, port=0, run_worker=False)
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(server.run)
             url = server.url.replace("0.0.0.0", "127.0.0.1")
@@ -150,7 +234,7 @@ def test_with_verification_turned_off_it_starts_anywhere_and_warns(tmp_path: Pat
         server = WebhookServer(core, host="0.0.0.0", port=0, run_worker=False)
         server.stop()
         assert server.run() is True
-    assert [log["log_level"] for log in logs if log["event"] == "signatures_not_verified"] == ["warning"]
+    assert [log["log_level"] for log in logs if log["event"] == "signatures_not_verified"] == ["error"]
 
 
 # how it stops
@@ -251,6 +335,29 @@ def test_a_turn_that_outlasts_the_drain_stays_stored_and_its_request_is_told_so(
     assert left.result is Result.QUEUED
 
 
+def test_slack_that_hangs_does_not_hold_the_process(
+    core: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_slack.plan(times=99, delay=60)
+    for name, value in {
+        "SLACK_BOT_TOKEN": "xoxb-test",
+        "SLACK_API_BASE_URL": fake_slack.api_url,
+        "CHATBOTCTL_SLACK__TIMEOUT_SECONDS": "60",
+        "CHATBOTCTL_SLACK__CHANNEL_NAME_TEMPLATE": "c-{customer}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with Process(core, fake_openai, fake_twilio, drain_seconds=0.5) as process:
+        assert post_to(process.url, pairs()).json() == {"success": True}
+        eventually(lambda: fake_slack.requests)
+        process.signal(signal.SIGTERM)
+        began = time.monotonic()
+
+        assert process.ended() == 0, "every turn was finished"
+
+        assert time.monotonic() - began < 20
+    assert [line for line in process.log if '"drained"' in line]
+
+
 def test_a_second_signal_ends_it_at_once(
     core: Core, gate: Gate, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
 ) -> None:
@@ -268,6 +375,17 @@ def test_a_second_signal_ends_it_at_once(
 
 def raw_connection(server: WebhookServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30)
+
+
+def is_closed(connection: socket.socket, drop: bytes) -> bool:
+    """Whether the other side has closed it; sends one drop more if not."""
+    try:
+        connection.sendall(drop)
+        return connection.recv(4096) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 def is_refused(url: str) -> bool:

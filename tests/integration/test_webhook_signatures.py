@@ -22,7 +22,7 @@ from chatbotctl.server.app import create_app
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.twilio_server import TOKEN, FakeTwilio
 from tests.installs import BUSINESS, CUSTOMER, Vendors, add_business, install, sqlite_database
-from tests.integration.webhook_bench import FORM, PUBLIC, URL, Pairs, error_of, pairs, post, signature, stored
+from tests.integration.webhook_site import FORM, PUBLIC, URL, Pairs, error_of, pairs, post, signature, stored
 
 TENANT, TENANT_TOKEN = "whatsapp:+15550002222", "token-of-the-tenant"
 NOBODY = "whatsapp:+15559998877"
@@ -232,6 +232,24 @@ def test_a_refusal_logs_the_url_that_was_checked_and_no_secret(client: FlaskClie
     assert [(log["url"], log["is_signed"]) for log in refused] == [(URL, True)]
     for secret in (TOKEN, right, "canary", "5552220000"):
         assert secret not in str(logs)
+
+
+def test_a_captured_request_is_a_copy_wherever_its_fields_are_split(core: Core, client: FlaskClient) -> None:
+    """Names and values are signed joined, with nothing between them, so its signature still fits."""
+    sid = f"SM{'fa' * 16}"
+    fields = pairs(MessageSid=sid, NumMedia="0", SmsMessageSid=sid)
+    headers = signature(fields)
+    assert post(client, fields, headers=headers).status_code == 200
+    others = dict(fields)
+    del others["MessageSid"], others["SmsMessageSid"], others["NumMedia"]
+    resplit = [
+        *({"MessageSid" + sid[:n]: sid[n:], "NumMedia": "0", "SmsMessageSid" + sid[:n]: sid[n:]} for n in (1, 2, 9)),
+        {"MessageSid": "S", sid[1:]: "", "NumMedia": "0", "SmsMessageSid": sid},
+        {"MessageSid": f"{sid}NumMedia0", "SmsMessageSid": sid},
+    ]
+    for moved in resplit:
+        assert post(client, list((others | moved).items()), headers=headers).status_code == 200, "the signature fits"
+    assert stored(core) == 1
 
 
 # without a public URL

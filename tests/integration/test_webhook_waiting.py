@@ -14,16 +14,7 @@ from chatbotctl.server.app import create_app
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.twilio_server import FakeTwilio
 from tests.installs import Vendors, add_business, eventually, install, running, sqlite_database
-from tests.integration.webhook_bench import PUBLIC, Gate, pairs, post, post_to, served, stored
-
-
-@pytest.fixture
-def gate(fake_openai: FakeOpenAI) -> Iterator[Gate]:
-    """An assistant that thinks until the gate is opened."""
-    gate = Gate()
-    fake_openai.reply = gate
-    yield gate
-    gate.open()
+from tests.integration.webhook_site import PUBLIC, Gate, pairs, post, post_to, served, stored
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core.adapters.breaker import Breaker
+from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.errors import TranslationError
 from chatbotctl.core.records.assistant import Translation
 
@@ -34,6 +35,9 @@ POOL_SIZE = 64
 
 #: Answers that are about this text or this language: they say that Google is well.
 TEXT_REFUSED = (400, 413)
+
+#: Characters of a language's tag, which is what the store has room for; a longer one is no language.
+LONGEST_LANGUAGE = 20
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-translation",)
 #: Credentials files of workload identity and its kin.
@@ -107,8 +111,10 @@ class GoogleTranslate:
         try:
             # format_: the default, html, would make it&#39;s of it's.
             answer = client.translate(text, target_language=target, format_="text")
+            language = str(answer.get("detectedSourceLanguage") or "")
             return Translation(
-                text=str(answer["translatedText"]), source_language=answer.get("detectedSourceLanguage") or None
+                text=str(answer["translatedText"]),
+                source_language=language if 0 < len(language) <= LONGEST_LANGUAGE else None,
             )
         except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as exc:
             raise _failure(exc) from exc
@@ -265,12 +271,11 @@ def _refused(status: int, details: Sequence[Any], response: Any) -> TranslationE
         return _no_credentials("Google refused the credentials, or the project has no Cloud Translation API.")
     else:
         sentence = f"Google Translate answered with status {status}."
-    wait = getattr(response, "headers", {}).get("Retry-After", "")
     return TranslationError(
         sentence,
         reason=str(status),
         retryable=busy or status >= 500,
-        retry_after=float(wait) if wait.isascii() and wait.isdigit() else None,
+        retry_after=seconds_to_wait(getattr(response, "headers", {}).get("Retry-After")),
     )
 
 

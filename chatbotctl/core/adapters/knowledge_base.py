@@ -8,7 +8,6 @@ Reads files through the callables it is given; does no I/O of its own.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -18,7 +17,8 @@ from cachetools import LRUCache
 from chatbotctl.core.adapters.knowledge_index import KnowledgeIndex
 from chatbotctl.core.adapters.knowledge_passages import Passage, passages_in
 from chatbotctl.core.adapters.knowledge_words import Words, word_set
-from chatbotctl.core.errors import AssistantError, StorageUnavailable, ThreadGone
+from chatbotctl.core.adapters.thread_handles import LOCAL_PREFIX, local_handle, require_handle
+from chatbotctl.core.errors import AssistantError, StorageUnavailable
 from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Line
@@ -72,16 +72,16 @@ class KnowledgeBase:
     def __init__(
         self,
         *,
-        passages_of: Callable[[Business], Sequence[tuple[str, str]]],
+        files_of: Callable[[Business], Sequence[tuple[str, str]]],
         version_of: Callable[[Business], str],
     ) -> None:
         """Arguments.
 
-        passages_of: a business's knowledge files as (file name, text).
+        files_of: a business's knowledge files as (file name, text).
         version_of: a cheap key that changes when any of these files does; asked on every question.
         Both may raise OSError or StorageUnavailable.
         """
-        self._files_of = passages_of
+        self._files_of = files_of
         self._version_of = version_of
         self._kept: LRUCache[int, _Knowledge] = LRUCache(maxsize=_INDEXES)
         self._lock = threading.Lock()
@@ -98,12 +98,14 @@ class KnowledgeBase:
         timeout: float,  # noqa: ARG002
     ) -> str:
         """A made-up handle: nothing of a conversation is kept here."""
-        return f"local_{uuid.uuid4().hex}"
+        return local_handle()
+
+    def look_back(self, *, question: Question) -> Answer | None:
+        """Nothing: no conversation is kept here."""
 
     def ask(self, *, question: Question) -> Answer:
         """Answer with the passage that covers the question, or say that a person will look."""
-        if not question.ai_thread.startswith("local_"):
-            raise ThreadGone(reason="not_local")
+        require_handle(question.ai_thread, LOCAL_PREFIX)
         try:
             knowledge = self._knowledge_of(question.business)
         except (OSError, StorageUnavailable) as exc:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from chatbotctl.core.adapters import openai_turn as turn
 from chatbotctl.core.adapters.openai_client import LazyClient, patience, provider_errors, unreadable
-from chatbotctl.core.records.assistant import Answer, Question, Usage
+from chatbotctl.core.adapters.thread_handles import LOCAL_PREFIX, local_handle, require_handle
+from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Line
 
@@ -40,11 +41,14 @@ class OpenAIChat:
     ) -> str:
         """A handle of our own making: the server is told the transcript with every question."""
         del business, customer_hash, transcript, timeout  # the server hears nothing of a new conversation
-        return turn.local_handle()
+        return local_handle()
+
+    def look_back(self, *, question: Question) -> Answer | None:
+        """Nothing: the server keeps no conversation."""
 
     def ask(self, *, question: Question) -> Answer:
         """Ask once. Raises ThreadGone, AssistantError, or AssistantNotUsable without a model, key or valid address."""
-        turn.require_handle(question.ai_thread, turn.LOCAL_PREFIX)
+        require_handle(question.ai_thread, LOCAL_PREFIX)
         model = turn.require_model(question.business, self._default_model)
         client = self._client.get()
         with provider_errors():
@@ -85,17 +89,9 @@ def _answer(completion: object) -> Answer:
         raise turn.declined()
     if finish == "length":
         raise turn.cut_short("length")
-    usage = getattr(completion, "usage", None)
     return turn.answer(
         getattr(message, "content", None),
         response_id=getattr(completion, "id", None),
         model=getattr(completion, "model", None),
-        usage=Usage(
-            input_tokens=turn.count_or_none(getattr(usage, "prompt_tokens", None)),
-            cached_tokens=turn.count_or_none(
-                getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
-            ),
-            output_tokens=turn.count_or_none(getattr(usage, "completion_tokens", None)),
-            total_tokens=turn.count_or_none(getattr(usage, "total_tokens", None)),
-        ),
+        usage=turn.usage_of(getattr(completion, "usage", None), asked="prompt", said="completion"),
     )

@@ -8,18 +8,16 @@ the key.
 from __future__ import annotations
 
 import json
-import math
 import re
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.errors import AssistantError, AssistantNotUsable, ThreadGone
+from chatbotctl.core.web_address import is_web_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,10 +76,10 @@ class LazyClient:
         if not (key.isascii() and key.isprintable()):
             # Left to the HTTP library, the error would show the key.
             raise AssistantNotUsable("The API key has characters that no key has.", hint=_KEY_HINT)
-        if self._base_url is not None and not _is_http(self._base_url):
+        if self._base_url is not None and not is_web_address(self._base_url):
             raise AssistantNotUsable(
                 "The AI provider's base URL is not an http or https address.",
-                hint="Like https://host/v1: `chatbotctl business update NAME --base-url URL`, or openai.base_url.",
+                hint="Set one by `chatbotctl business update NAME --base-url https://host/v1`, or openai.base_url.",
             )
         return key
 
@@ -99,14 +97,6 @@ class LazyClient:
         )
         weakref.finalize(self, client.close)  # an adapter that is dropped leaves no sockets open
         return client
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def patience(seconds: float) -> Timeout:
@@ -188,6 +178,7 @@ def _from_status(exc: APIStatusError, handle: str | None) -> AssistantError:
             "The AI provider is still busy with this conversation's turn before.",
             reason=reason if exc.code else "run_active",
             retryable=True,
+            still_busy=True,
             retry_after=_retry_after(exc.response.headers),
         )
     sentence, hint = _SENTENCES.get(status, _SENTENCES[500] if status >= 500 else _SENTENCES[400])
@@ -226,17 +217,6 @@ def _is_about(exc: APIStatusError, handle: str) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date (RFC 9110, 10.2.3)."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        moment = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    """Seconds to wait: OpenAI's own `retry-after-ms`, or the standard header."""
+    milliseconds = seconds_to_wait(headers.get("retry-after-ms"))
+    return seconds_to_wait(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chatbotctl.core.adapters import openai_turn as turn
 from chatbotctl.core.adapters.openai_client import LazyClient, code_or, patience, provider_errors, unreadable
+from chatbotctl.core.adapters.thread_handles import LOCAL_PREFIX, local_handle, require_handle
 from chatbotctl.core.errors import AssistantError
 from chatbotctl.core.records.assistant import Answer, Question, Usage
 from chatbotctl.core.records.business import Business, History
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What OpenAI's conversation ids start with. A `thread_...` of the Assistants API, shut in 2026, is none.
 CONVERSATION_PREFIX = "conv_"
+#: Newest items of a conversation among which an unheard answer is looked for: a question, searches, and the answer.
+LOOK_BACK_ITEMS = 20
 #: Codes of a failed response that a later attempt may mend.
 _PASSING = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
 
@@ -47,7 +50,7 @@ class OpenAIResponses:
     ) -> str:
         """A new conversation at the provider, or a handle of our own making when history is `local`."""
         if business.history is History.LOCAL:
-            return turn.local_handle()
+            return local_handle()
         client = self._client.get()
         with provider_errors():
             conversation = client.conversations.create(
@@ -66,7 +69,7 @@ class OpenAIResponses:
 
         business = question.business
         local = business.history is History.LOCAL
-        turn.require_handle(question.ai_thread, turn.LOCAL_PREFIX if local else CONVERSATION_PREFIX)
+        require_handle(question.ai_thread, LOCAL_PREFIX if local else CONVERSATION_PREFIX)
         model = turn.require_model(business, self._default_model)
         client = self._client.get()
         with provider_errors(handle=None if local else question.ai_thread):
@@ -84,6 +87,23 @@ class OpenAIResponses:
                 timeout=patience(question.timeout),
             )
         return _answer(response)
+
+    def look_back(self, *, question: Question) -> Answer | None:
+        """The answer at the end of the provider's conversation, when this question stands right before it."""
+        if question.business.history is History.LOCAL:
+            return None
+        require_handle(question.ai_thread, CONVERSATION_PREFIX)
+        client = self._client.get()
+        with provider_errors(handle=question.ai_thread):
+            page = client.conversations.items.list(
+                question.ai_thread, order="desc", limit=LOOK_BACK_ITEMS, timeout=patience(question.timeout)
+            )
+        items = getattr(page, "data", None)
+        answered = turn.behind_question(items if isinstance(items, list) else [], question.text)
+        text, _ = _said(answered)
+        if not text.strip() or any(getattr(item, "status", None) == "incomplete" for item in answered):
+            return None
+        return turn.answer(text, response_id=None, model=None, usage=Usage())
 
     def close(self) -> None:
         """Close the connections; asking again opens new ones."""
@@ -119,19 +139,11 @@ def _answer(response: object) -> Answer:
     text, refusal = _said(output)
     if refusal and not text:
         raise turn.declined()
-    usage = getattr(response, "usage", None)
     return turn.answer(
         text,
         response_id=getattr(response, "id", None),
         model=getattr(response, "model", None),
-        usage=Usage(
-            input_tokens=turn.count_or_none(getattr(usage, "input_tokens", None)),
-            cached_tokens=turn.count_or_none(
-                getattr(getattr(usage, "input_tokens_details", None), "cached_tokens", None)
-            ),
-            output_tokens=turn.count_or_none(getattr(usage, "output_tokens", None)),
-            total_tokens=turn.count_or_none(getattr(usage, "total_tokens", None)),
-        ),
+        usage=turn.usage_of(getattr(response, "usage", None), asked="input", said="output"),
     )
 
 

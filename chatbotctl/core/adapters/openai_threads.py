@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from chatbotctl.core.adapters import openai_turn as turn
 from chatbotctl.core.adapters.openai_client import LazyClient, code_or, patience, provider_errors, unreadable
+from chatbotctl.core.adapters.thread_handles import require_handle
 from chatbotctl.core.errors import AssistantError, AssistantNotUsable
 from chatbotctl.core.records.assistant import Answer, Question, Usage
 from chatbotctl.core.records.business import Business
@@ -76,9 +77,22 @@ class OpenAIThreads:
 
         Raises ThreadGone, AssistantError, or AssistantNotUsable without an assistant id, server, key or valid address.
         """
-        turn.require_handle(question.ai_thread, THREAD_PREFIX)
+        require_handle(question.ai_thread, THREAD_PREFIX)
         assistant_id = _require_assistant_id(question.business)
         return _Run(self._connect(), question, assistant_id).answer()
+
+    def look_back(self, *, question: Question) -> Answer | None:
+        """The answer at the end of the thread, when this question stands right before it."""
+        require_handle(question.ai_thread, THREAD_PREFIX)
+        client = self._connect()
+        with provider_errors(handle=question.ai_thread):
+            page = _quietly(client.beta.threads.messages.list)(
+                question.ai_thread, order="desc", limit=20, timeout=patience(question.timeout)
+            )
+        messages = getattr(page, "data", None)
+        answered = turn.behind_question(messages if isinstance(messages, list) else [], question.text)
+        text = "\n\n".join(_text(message) for message in answered)
+        return turn.answer(text, response_id=None, model=None, usage=Usage()) if text.strip() else None
 
     def close(self) -> None:
         """Close the connections; asking again opens new ones."""
@@ -119,12 +133,17 @@ class _Run:
     def answer(self) -> Answer:
         run_id = self._start()
         try:
-            usage, model = self._wait(run_id)
+            run = self._wait(run_id)
         except AssistantError:
             if self._under_way:
                 self._cancel(run_id)  # left alone, it would block the thread for ten minutes
             raise
-        return turn.answer(self._newest_text(run_id), response_id=run_id, model=model, usage=usage)
+        return turn.answer(
+            self._newest_text(run_id),
+            response_id=run_id,
+            model=getattr(run, "model", None),
+            usage=turn.usage_of(getattr(run, "usage", None), asked="prompt", said="completion"),
+        )
 
     def _start(self) -> str:
         from openai import omit
@@ -147,14 +166,14 @@ class _Run:
             raise unreadable()
         return run_id
 
-    def _wait(self, run_id: str) -> tuple[Usage, object]:
-        """Look at the run until it is completed; every other end is an error."""
+    def _wait(self, run_id: str) -> object:
+        """The run, looked at until it is completed; every other end is an error."""
         pause = FIRST_LOOK
         while True:
             run = self._look(run_id)
             status = getattr(run, "status", None)
             if status == "completed":
-                return _usage(run), getattr(run, "model", None)
+                return run
             if run is not None and status not in _UNDER_WAY:
                 self._under_way = status == "requires_action"
                 raise _ended(run, status)
@@ -230,15 +249,6 @@ def _text(message: object) -> str:
     if not text.strip() and any(getattr(part, "type", None) == "refusal" for part in parts):
         raise turn.declined()
     return text
-
-
-def _usage(run: object) -> Usage:
-    usage = getattr(run, "usage", None)
-    return Usage(
-        input_tokens=turn.count_or_none(getattr(usage, "prompt_tokens", None)),
-        output_tokens=turn.count_or_none(getattr(usage, "completion_tokens", None)),
-        total_tokens=turn.count_or_none(getattr(usage, "total_tokens", None)),
-    )
 
 
 def _quietly(method: Callable[P, R]) -> Callable[P, R]:

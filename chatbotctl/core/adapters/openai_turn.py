@@ -1,34 +1,20 @@
-"""What the OpenAI backends share about one turn: handles, models, whose words are whose, answers that are none.
+"""What the OpenAI backends share about one turn: models, whose words are whose, tokens, answers that are none.
 
 Called by openai_responses, openai_chat and openai_threads. Knows records and errors only, never the SDK.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from chatbotctl.core.errors import AssistantError, AssistantNotUsable, ThreadGone
+from chatbotctl.core.errors import AssistantError, AssistantNotUsable
 from chatbotctl.core.records.assistant import Answer, Usage
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author, Line
 
-#: Handles that we make up for backends that keep no conversations.
-LOCAL_PREFIX = "local_"
 #: A conversation is seeded with as many of its last lines: `conversations.create` takes up to 20 items.
 SEED_LINES = 20
-
-
-def local_handle() -> str:
-    """A unique `ai_thread` for a backend whose server keeps no conversations."""
-    return f"{LOCAL_PREFIX}{uuid.uuid4().hex}"
-
-
-def require_handle(ai_thread: str, prefix: str) -> None:
-    """Raise ThreadGone, without asking anybody, for a handle that another backend made."""
-    if not ai_thread.startswith(prefix):
-        raise ThreadGone("The conversation was made by another kind of assistant.", reason="foreign_thread")
 
 
 def require_model(business: Business, default_model: str | None) -> str:
@@ -67,8 +53,21 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def count_or_none(value: object) -> int | None:
-    """`value` if it is a count of tokens."""
+def usage_of(reported: object, *, asked: str, said: str) -> Usage:
+    """The tokens of one answer, from what the server reported of them, if it did.
+
+    The API names what was `asked` and what was `said`: `input` and `output`, or `prompt` and `completion`.
+    """
+    details = getattr(reported, f"{asked}_tokens_details", None)
+    return Usage(
+        input_tokens=_count(getattr(reported, f"{asked}_tokens", None)),
+        cached_tokens=_count(getattr(details, "cached_tokens", None)),
+        output_tokens=_count(getattr(reported, f"{said}_tokens", None)),
+        total_tokens=_count(getattr(reported, "total_tokens", None)),
+    )
+
+
+def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -88,3 +87,21 @@ def answer(text: object, *, response_id: object, model: object, usage: Usage) ->
     if not stripped:
         raise AssistantError("The model's answer was empty.", reason="empty", retryable=True)
     return Answer(text=stripped, response_id=text_or_none(response_id), model=text_or_none(model), usage=usage)
+
+
+def behind_question(newest_first: Sequence[object], text: str) -> list[object]:
+    """What stands in a conversation behind its newest customer message, oldest first, if that one says `text`."""
+    for place, item in enumerate(newest_first):
+        if getattr(item, "role", None) == "user":
+            return list(reversed(newest_first[:place])) if _words(item) == text.strip() else []
+    return []
+
+
+def _words(message: object) -> str:
+    """A customer's message as it is kept: its parts' text is a string (Responses) or has a value (Threads)."""
+    content = getattr(message, "content", None)
+    found = []
+    for part in content if isinstance(content, list) else []:
+        words = getattr(part, "text", None)
+        found.append(words if isinstance(words, str) else getattr(words, "value", None))
+    return "".join(words for words in found if isinstance(words, str)).strip()

@@ -55,7 +55,9 @@ class OpenAIVectorStores:
         client = self._client.get()
         with provider_errors():
             file_id = _id(
-                client.files.create(file=(filename, content), purpose="assistants", timeout=patience(REQUEST_SECONDS))
+                client.files.create(
+                    file=(_searchable(filename), content), purpose="assistants", timeout=patience(REQUEST_SECONDS)
+                )
             )
         try:
             self._index(client, store_id, file_id)
@@ -112,6 +114,12 @@ def _is_there(client: OpenAI, store_id: str) -> bool:
         store = client.vector_stores.retrieve(store_id, timeout=patience(REQUEST_SECONDS))
         return getattr(store, "status", None) != "expired"
     return False
+
+
+def _searchable(filename: str) -> str:
+    """The name to upload a file by: file search knows Markdown as `.md` only, and refuses `.markdown`."""
+    stem, dot, suffix = filename.rpartition(".")
+    return f"{stem}.md" if dot and suffix.lower() == "markdown" else filename
 
 
 def _id(made: object) -> str:

@@ -51,7 +51,7 @@ class RedisCache:
     def __init__(self, url: str, timeout_seconds: float, *, strict: bool = False) -> None:
         if not url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError(
-                "redis.url is not a Redis URL.", hint="It starts with redis://, rediss:// or unix://."
+                "redis.url is not a Redis URL.", hint="Begin it with redis://, rediss:// or unix://."
             )
         self._url = url
         self._timeout_seconds = max(timeout_seconds, PATIENCE_SECONDS) if strict else timeout_seconds

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from typing import TYPE_CHECKING, cast
 
+from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.adapters.slack_blocks import Message, channel_name, channel_topic, render, user_ids
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.log import event
@@ -275,8 +276,7 @@ def _refused(exc: SlackApiError) -> MirrorError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    return seconds_to_wait(next((value for name, value in headers.items() if name.lower() == "retry-after"), None))
 
 
 def _unreachable(exc: Exception) -> MirrorError:

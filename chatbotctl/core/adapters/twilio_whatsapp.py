@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.errors import MessengerError
 from chatbotctl.core.records.turn import SentMessage
 
@@ -119,8 +120,7 @@ class TwilioWhatsApp:
         return client
 
     def _note_retry_after(self, response: Any, *_: object, **__: object) -> None:
-        text = response.headers.get("Retry-After", "")
-        self._retry_after.seconds = float(text) if text.isascii() and text.isdigit() else None
+        self._retry_after.seconds = seconds_to_wait(response.headers.get("Retry-After"))
 
 
 def _refused(exc: Exception, retry_after: float | None) -> MessengerError:

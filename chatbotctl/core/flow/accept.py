@@ -1,4 +1,4 @@
-"""Step 1: is this message for us, and can it be answered? Then it is stored, in one commit, before anybody is told.
+"""Is this message for us, and can it be answered? Then it is stored, in one commit, before anybody is told.
 
 What is refused here is not stored: it belongs to nobody (unknown number), or its business said no (disabled, too long).
 """
@@ -85,7 +85,7 @@ def _validate(services: Services, business: Business, message: InboundMessage) -
     if len(message.body) > limit:
         raise MessageTooLong(
             f"The message has {len(message.body)} characters; this business takes up to {limit}.",
-            hint="limits.max_message_chars sets the limit.",
+            hint="Raise limits.max_message_chars, or the business's own limit, if it should be taken.",
         )
 
 

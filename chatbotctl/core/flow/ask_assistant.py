@@ -1,16 +1,17 @@
-"""Step 5: the business's assistant is asked, as often and as long as its policy allows."""
+"""The business's assistant is asked, as often and as long as its policy allows."""
 
 from __future__ import annotations
 
-from chatbotctl.core.errors import BusinessDisabled, OutsideError, ThreadGone
-from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread, transcript_of
+from chatbotctl.core.errors import AssistantError, BusinessDisabled, OutsideError, ThreadGone
+from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Assistant
 from chatbotctl.core.records.assistant import Answer, Question
+from chatbotctl.core.records.conversation import Line
 from chatbotctl.core.records.turn import Turn
-from chatbotctl.core.storage import events
+from chatbotctl.core.storage import conversations, events
 
 
 def require_enabled(turn: Turn) -> None:
@@ -19,9 +20,10 @@ def require_enabled(turn: Turn) -> None:
         raise BusinessDisabled
 
 
-def check_assistant(services: Services, turn: Turn) -> Assistant:
-    """The assistant that answers for this business. Raises ConfigurationError."""
-    return services.assistant_of(turn.business)
+def ask_policy(services: Services) -> RetryPolicy:
+    """How the AI provider is tried in one turn: `openai.attempts` a call, within `openai.turn_deadline_seconds`."""
+    openai = services.settings.openai
+    return RetryPolicy(attempts=openai.attempts, deadline=openai.turn_deadline_seconds)
 
 
 def ask_assistant(
@@ -29,34 +31,68 @@ def ask_assistant(
 ) -> Answer:
     """The assistant's answer to `text`.
 
-    A conversation that the provider no longer knows is replaced once, by a new one seeded from our own transcript.
+    A call whose outcome is unknown (a timeout, a process that died) may have been answered unheard: before the next one
+    the provider's own conversation is looked at, so that the question does not stand in it twice. A conversation that
+    the provider no longer knows is replaced once, by a new one seeded from our own transcript.
     Raises AssistantError when no attempt gave a usable answer.
     """
-    transcript = transcript_of(services, turn) if turn.business.tells_history else ()
+    transcript = _transcript_of(services, turn) if turn.business.tells_history else ()
 
-    def ask(thread: FoundThread) -> Answer:
-        detail = {"backend": turn.business.backend.value, "thread": thread.source}
-        _note(services, turn, "asked", detail)
+    def question(thread: FoundThread, seconds: float) -> Question:
+        return Question(
+            business=turn.business,
+            ai_thread=thread.ai_thread,
+            text=text,
+            transcript=transcript,
+            customer_hash=customer_hash(turn),
+            turn_id=turn.id,
+            timeout=min(seconds, services.settings.openai.timeout_seconds),
+        )
+
+    def ask(thread: FoundThread, *, unsure: bool) -> Answer:
+        _note(services, turn, "asked", {"backend": turn.business.backend.value, "thread": thread.source})
+        attempt = _Attempt(assistant, unsure=unsure)
         return policy.run(
-            lambda seconds: assistant.ask(
-                question=Question(
-                    business=turn.business,
-                    ai_thread=thread.ai_thread,
-                    text=text,
-                    transcript=transcript,
-                    customer_hash=customer_hash(turn),
-                    turn_id=turn.id,
-                    timeout=min(seconds, services.settings.openai.timeout_seconds),
-                )
-            ),
+            lambda seconds: attempt.answer(question(thread, seconds)),
             on_failure=lambda error: _note_failure(services, turn, error),
         )
 
     try:
-        return ask(thread)
+        return ask(thread, unsure=turn.resumed)
     except ThreadGone:
         event("thread_replaced", level="warning", turn=turn.id, conversation=turn.conversation.id)
-        return ask(new_thread(services, turn, assistant, policy))
+        return ask(new_thread(services, turn, assistant, policy), unsure=False)
+
+
+class _Attempt:
+    """Asks, and remembers whether an earlier call may have been answered without our hearing it."""
+
+    def __init__(self, assistant: Assistant, *, unsure: bool) -> None:
+        self._assistant = assistant
+        self._unsure = unsure
+
+    def answer(self, question: Question) -> Answer:
+        if self._unsure:
+            unheard = self._assistant.look_back(question=question)
+            if unheard is not None:
+                return unheard
+        try:
+            return self._assistant.ask(question=question)
+        except AssistantError as error:
+            self._unsure = self._unsure or error.unknown_outcome or error.still_busy
+            raise
+
+
+def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
+    """The past that an assistant without a memory of its own is given."""
+    with services.database.read() as tx:
+        return conversations.transcript(
+            tx,
+            turn.conversation,
+            before_seq=turn.messages[0].seq,
+            messages=services.settings.openai.history_turns,
+            translated=services.assistant_language(turn.business) is not None,
+        )
 
 
 def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:

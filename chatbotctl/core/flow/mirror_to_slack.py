@@ -1,22 +1,27 @@
-"""Step 9: what Slack is owed, in order. Only rows are written here, in the commit of what they tell of.
+"""What Slack is owed, in order. Only rows are written here, in the commit of what they tell of.
 
 Nothing of Slack stands between the customer and the reply: `slack_poster` posts the rows at Slack's pace.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
+from chatbotctl.core.addresses import named
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author
-from chatbotctl.core.records.message import NO_TEXT_KINDS, InboundMessage
-from chatbotctl.core.records.turn import Failure, Turn
+from chatbotctl.core.records.message import InboundMessage, kind_in_words
+from chatbotctl.core.records.turn import Failure, OutboundPart, PartState, Turn
 from chatbotctl.core.storage import outbox, slack_posts
 from chatbotctl.core.storage.inbox import Taken
 
 #: What the titles of simulated messages and of their replies end in: nobody in Slack takes them for a customer's.
 SIMULATED = " · simulated"
+#: The title over what a reset or a disable kept from leaving while the turn ran.
+WITHDRAWN = "The reply was withdrawn: the thread was reset or the business disabled"
 
 
 def owe_customer_line(
@@ -25,11 +30,10 @@ def owe_customer_line(
     """Owe the customer's message, with the number and the profile name, and in plain words what came without text."""
     if not message.mirrored or not services.is_mirrored(business):
         return
-    number = message.sender.removeprefix("whatsapp:")
-    who = f"{message.profile_name} ({number})" if message.profile_name else number
+    who = named(message.profile_name, message.sender)
     lines = [message.body] if message.has_text else []
     if message.kind != "text":
-        lines.append(f"[{NO_TEXT_KINDS.get(message.kind, 'Something else than text')}]")
+        lines.append(f"[{kind_in_words(message.kind)}]")
         lines.extend(media.url for media in message.media)
     slack_posts.owe(
         tx,
@@ -47,10 +51,10 @@ def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure |
     if not turn.mirrored or not services.is_mirrored(turn.business):
         return
     parts = outbox.parts(tx, turn.id)
-    sent = [part for part in parts if part.state == "sent"]
+    sent = [part for part in parts if part.state is PartState.SENT]
     if sent:
         by_assistant = sent[0].author is Author.ASSISTANT
-        what_left = "\n".join(part.body for part in sent)
+        what_left = _text_of(sent)
         _owe(
             services,
             tx,
@@ -61,11 +65,26 @@ def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure |
             translation=what_left if turn.reply_translation else None,
         )
     if failure is not None:
-        not_left = "\n".join(part.body for part in parts if part.state in ("failed", "unknown"))
-        what = "The reply was not delivered" if turn.failure is None else "The assistant could not answer"
-        _owe(services, tx, turn, kind="alert", title=f"{what}: {failure.message}", text=not_left)
+        not_left = [part for part in parts if part.state in (PartState.FAILED, PartState.UNKNOWN)]
+        title = f"{_what_failed(turn, not_left)}: {failure.message}"
+        _owe(services, tx, turn, kind="alert", title=title, text=_text_of(not_left))
+    elif withdrawn := [part for part in parts if part.state is PartState.WITHDRAWN]:
+        _owe(services, tx, turn, kind="alert", title=WITHDRAWN, text=_text_of(withdrawn))
     if turn.needs_human is not None:
         _owe(services, tx, turn, kind="alert", title="A person is needed", text=turn.needs_human)
+
+
+def _what_failed(turn: Turn, not_left: Sequence[OutboundPart]) -> str:
+    if turn.failure is not None:
+        return "The assistant could not answer"
+    if any(part.state is PartState.UNKNOWN for part in not_left):
+        # Whoever reads "not delivered" sends it again, and the customer has it twice.
+        return "It is not known whether the reply was delivered"
+    return "The reply was not delivered"
+
+
+def _text_of(parts: Sequence[OutboundPart]) -> str:
+    return "\n".join(part.body for part in parts)
 
 
 def _owe(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, ConfigurationError
 from chatbotctl.core.flow.accept import Accepted, accept
-from chatbotctl.core.flow.ask_assistant import ask_assistant, check_assistant, require_enabled
+from chatbotctl.core.flow.ask_assistant import ask_assistant, ask_policy, require_enabled
 from chatbotctl.core.flow.await_outcome import await_outcome
-from chatbotctl.core.flow.find_thread import ask_policy, find_thread
+from chatbotctl.core.flow.find_thread import find_thread
 from chatbotctl.core.flow.prepare_reply import prepare_apology, prepare_reply, prepare_text_only
 from chatbotctl.core.flow.send_reply import Delivery, send_reply
 from chatbotctl.core.flow.services import Services
@@ -23,7 +23,8 @@ from chatbotctl.core.records.turn import Turn
 def receive(services: Services, message: InboundMessage, *, wait_seconds: float) -> Outcome:
     """Take a message in, and wait up to `wait_seconds` for what becomes of it.
 
-    Raises what `accept` raises; once it returns or raises AssistantNotUsable, the message is stored.
+    Raises what `accept` raises; once it returns or raises AssistantNotUsable, the message is stored. Raises
+    BusinessNotFound too when the business is removed while its answer is awaited.
     """
     accepted: Accepted = accept(services, message)
     if accepted.problem is not None:
@@ -48,7 +49,7 @@ def answer_turn(services: Services, turn: Turn) -> Turn:
         require_enabled(turn)
         if not turn.text:
             return prepare_text_only(services, turn)
-        assistant = check_assistant(services, turn)
+        assistant = services.assistant_of(turn.business)
         policy = ask_policy(services)
         thread = find_thread(services, turn, assistant, policy)
         question = translate_question(services, turn)

@@ -1,4 +1,4 @@
-"""Step 6: what the customer is to read is put into the outbox, in the commit that ends the asking.
+"""What the customer is to read is put into the outbox, in the commit that ends the asking.
 
 From that commit on the assistant is never asked again for this turn, whatever happens to the process.
 """
@@ -26,7 +26,7 @@ def prepare_reply(services: Services, turn: Turn, answer: Answer, translation: s
     if not any(map(_is_seen, parts)):
         return prepare_apology(services, turn, AssistantError("The assistant's answer held nothing to send."))
     with services.database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         turns.store_answer(tx, turn, answer, translation)
         outbox.add_reply(tx, turn, parts, Author.ASSISTANT)
         detail = {"model": answer.model, "parts": len(parts), "needs_human": answer.needs_human is not None}
@@ -58,7 +58,7 @@ def _is_seen(text: str) -> bool:
 def _own_line(services: Services, turn: Turn, lines: Sequence[str], failure: Failure | None) -> Turn:
     parts = [part for line in lines for part in split(line)]
     with services.database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         turns.store_own_line(tx, turn, failure)
         outbox.add_reply(tx, turn, parts, Author.SYSTEM)
         kind = "assistant_failed" if failure else "text_only"

@@ -1,10 +1,12 @@
 """How often and how long an outside service is tried: one policy object per service, one place that retries.
 
-Adapters never retry by themselves; they say in their error whether another attempt is safe.
+Adapters never retry by themselves; they say in their error whether another attempt is safe. `backoff` is for what is
+put off in the database, to be taken up again by whatever process is there then.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +15,16 @@ from typing import TypeVar
 from chatbotctl.core.errors import OutsideError
 
 T = TypeVar("T")
+
+
+def backoff(attempt: int, *, first: float, longest: float) -> float:
+    """Seconds to wait after attempt number `attempt` (from 1) failed: `first`, doubled each time, up to `longest`.
+
+    Half of it at least and the rest at random, so that what failed together does not come back together.
+    """
+    # Far beyond any `longest`, and far below where a float overflows.
+    whole: float = min(first * 2 ** min(attempt - 1, 30), longest)
+    return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +58,19 @@ class RetryPolicy:
         import stamina
 
         end = self.started + self.deadline
+        made = 0
 
         def another(error: Exception) -> bool | float:
+            nonlocal made
             if not isinstance(error, OutsideError):
                 return False
             if on_failure is not None:
                 on_failure(error)
+            # To wait for an earlier call of our own to end is no attempt.
+            made += not error.still_busy
             left = end - time.monotonic() - self.least_attempt
             wait = error.retry_after
-            if not error.retryable or left <= 0 or (wait is not None and wait > left):
+            if not error.retryable or made >= self.attempts or left <= 0 or (wait is not None and wait > left):
                 return False
             return True if wait is None else wait
 
@@ -62,7 +78,7 @@ class RetryPolicy:
         stamina.instrumentation.set_on_retry_hooks(())
         tries = stamina.retry_context(
             on=another,
-            attempts=self.attempts,
+            attempts=None,
             timeout=max(self.least_attempt, end - time.monotonic()),
             wait_initial=self.backoff,
             wait_max=self.longest_backoff,

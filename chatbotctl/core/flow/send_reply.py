@@ -1,4 +1,4 @@
-"""Step 7: the parts of the reply leave by WhatsApp, in order, each at most once.
+"""The parts of the reply leave by WhatsApp, in order, each at most once.
 
 A part is marked `sending` in a commit of its own before it leaves, with the fence and the epoch checked, and `sent` in
 another after Twilio took it. A part found `sending` was under way when its process died: it may have got through, so it
@@ -10,12 +10,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from chatbotctl.core.errors import ConfigurationError, MessengerError, OutsideError
+from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Messenger
-from chatbotctl.core.records.turn import Failure, OutboundPart, Turn
+from chatbotctl.core.records.turn import Failure, OutboundPart, PartState, Turn
 from chatbotctl.core.storage import events, outbox, turns
 
 
@@ -44,7 +47,7 @@ def send_reply(services: Services, turn: Turn) -> Delivery:
     with services.database.read() as tx:
         parts = outbox.parts(tx, turn.id)
     for part in parts:
-        if part.state == "sent":
+        if part.state is PartState.SENT:
             continue
         delivery = _send_part(services, turn, part)
         if delivery.sending is not Sending.DONE:
@@ -53,15 +56,16 @@ def send_reply(services: Services, turn: Turn) -> Delivery:
 
 
 def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
-    if part.state != "ready":
-        return _not_ready(services, part)
+    if part.state is not PartState.READY:
+        return _not_ready(services, turn, part)
     try:
         # Simulated messages meet no other messenger than the console, whatever the business's settings say.
         messenger = services.console if turn.simulated else services.messenger_of(turn.business)
     except ConfigurationError as error:
-        return _failed(services, turn, part, "failed", Failure(code=error.code, message=error.message), error.code)
+        failure = Failure(code=error.code, message=error.message)
+        return _failed(services, turn, part, PartState.FAILED, failure, error.code)
     with services.database.write() as tx:
-        epoch = turns.hold(tx, turn.lease)
+        epoch = turns.check_fence(tx, turn.lease)
         if not outbox.start_sending(tx, part, epoch=epoch):
             return Delivery(Sending.WITHDRAWN)
     try:
@@ -70,10 +74,10 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
         failure = Failure(code=error.code, message=error.message)
         reason = error.reason or error.code
         if error.unknown_outcome:
-            return _failed(services, turn, part, "unknown", failure, reason)
+            return _failed(services, turn, part, PartState.UNKNOWN, failure, reason)
         if error.retryable:
             return _later(services, turn, part, failure, reason)
-        return _failed(services, turn, part, "failed", failure, reason)
+        return _failed(services, turn, part, PartState.FAILED, failure, reason)
     return Delivery(Sending.DONE)
 
 
@@ -84,32 +88,43 @@ def _send(services: Services, turn: Turn, part: OutboundPart, messenger: Messeng
         lambda _: messenger.send(sender=part.sender, recipient=part.recipient, body=part.body),
         on_failure=lambda error: _note_failure(turn, part, error),
     )
-    with services.database.write() as tx:
+
+    def note(tx: Connection) -> None:
         # Without the fence: Twilio has it, and that is true whoever owns the conversation now.
         outbox.sent(tx, turn, part, message)
         detail = {"part": part.part, "author": part.author.value}
         events.record(tx, turn.conversation.id, "sent", message_sid=message.sid, turn_id=turn.id, detail=detail)
 
+    # A part that stays `sending` is taken for one whose fate is unknown: people would be alerted for nothing.
+    keep_writing(services.database, note, seconds=services.settings.worker.lease_seconds)
 
-def _not_ready(services: Services, part: OutboundPart) -> Delivery:
-    if part.state == "withdrawn":
+
+def _not_ready(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
+    """What a part that is not `ready` says of the turn; its process died before it could settle."""
+    if part.state is PartState.WITHDRAWN:
         return Delivery(Sending.WITHDRAWN)
+    if part.state is PartState.FAILED:
+        message = f"WhatsApp (Twilio) did not take the reply ({part.error_code})."
+        return Delivery(Sending.FAILED, Failure(code=MessengerError.code, message=message))
     failure = Failure(code=MessengerError.code, message="It is not known whether WhatsApp took the reply.")
-    if part.state == "sending":
-        with services.database.write() as tx:
-            outbox.not_sent(tx, part, "unknown", "interrupted")
+    if part.state is PartState.SENDING:
+        return _failed(services, turn, part, PartState.UNKNOWN, failure, "interrupted")
     return Delivery(Sending.FAILED, failure)
 
 
 def _later(services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str) -> Delivery:
     if turn.attempts + 1 >= services.settings.worker.attempts:
-        return _failed(services, turn, part, "failed", failure, reason)
+        return _failed(services, turn, part, PartState.FAILED, failure, reason)
     with services.database.write() as tx:
-        outbox.not_sent(tx, part, "ready", reason)
+        # Whoever took the conversation over found it `sending` and gave it up: it must not become `ready` again.
+        turns.check_fence(tx, turn.lease)
+        outbox.not_sent(tx, part, PartState.READY, reason)
     return Delivery(Sending.LATER, failure)
 
 
-def _failed(services: Services, turn: Turn, part: OutboundPart, state: str, failure: Failure, reason: str) -> Delivery:
+def _failed(
+    services: Services, turn: Turn, part: OutboundPart, state: PartState, failure: Failure, reason: str
+) -> Delivery:
     """`reason`: the vendor's own code, which operators look up (63016), beside our code for the kind of failure."""
     with services.database.write() as tx:
         outbox.not_sent(tx, part, state, reason)

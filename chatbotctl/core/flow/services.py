@@ -25,13 +25,13 @@ class Services:
     #: Whether others write to the cache too, so that it may know what the database does not.
     cache_is_shared: bool
     wakeup: Wakeup
-    #: The business's own assistant. Raises AssistantNotUsable, saying what is missing.
+    #: The business's own assistant. Raises AssistantNotUsable, saying what is missing, or SecretKeyError.
     assistant_of: Callable[[Business], Assistant]
-    #: Sends as the business. Raises ConfigurationError when there is no account to send by.
+    #: Sends as the business. Raises ConfigurationError (SecretKeyError too) when there is no account to send by.
     messenger_of: Callable[[Business], Messenger]
     #: Prints instead of sending: the only messenger that simulated messages ever meet.
     console: Messenger
-    #: The business's Slack workspace; None: it has none.
+    #: The business's Slack workspace; None: it has none. Raises SecretKeyError.
     mirror_of: Callable[[Business], Mirror | None]
     #: None: translation is off.
     translator: Translator | None
@@ -51,3 +51,7 @@ class Services:
         if self.translator is None:
             return None
         return business.language or self.settings.translate.target_language
+
+    def assistant_language(self, business: Business) -> str | None:
+        """The language that a business's assistant is asked in; None: in the customer's own words."""
+        return self.working_language(business) if self.settings.translate.assistant else None

@@ -1,19 +1,18 @@
-"""Step 8: the turn ends, in one commit with what Slack is owed of it, and whoever waits for it is told."""
+"""The turn ends, in one commit with what Slack is owed of it, and whoever waits for it is told."""
 
 from __future__ import annotations
 
 from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.flow import mirror_to_slack
+from chatbotctl.core.flow.retry_policy import backoff
 from chatbotctl.core.flow.send_reply import Delivery, Sending
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
-from chatbotctl.core.records.turn import Failure, Turn
+from chatbotctl.core.records.turn import Failure, PartState, Turn, TurnState
 from chatbotctl.core.storage import outbox, turns
 
-#: Seconds before a turn that could not be brought to its end is tried again; doubled with each attempt.
-BACKOFF = 5.0
-#: Longest such wait in seconds.
-LONGEST_BACKOFF = 300.0
+#: Seconds before a turn that could not be brought to its end is tried again: at first, and at most.
+BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
 
 
 def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
@@ -23,11 +22,11 @@ def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
     """
     if delivery.sending is Sending.LATER:
         return _postpone(services, turn, delivery.failure.code if delivery.failure else "")
-    state, failure = "done", turn.failure or delivery.failure
+    state, failure = TurnState.DONE, turn.failure or delivery.failure
     if failure is not None:
-        state = "dead"
+        state = TurnState.DEAD
     elif delivery.sending is Sending.WITHDRAWN:
-        state = "withdrawn"
+        state = TurnState.WITHDRAWN
     return _end(services, turn, state, failure)
 
 
@@ -38,24 +37,25 @@ def settle_crashed(services: Services, turn: Turn) -> float | None:
     """
     if turn.attempts + 1 < services.settings.worker.attempts:
         return _postpone(services, turn, ChatbotError.code)
-    return _end(services, turn, "dead", Failure(code=ChatbotError.code, message="The turn failed again and again."))
+    failure = Failure(code=ChatbotError.code, message="The turn failed again and again.")
+    return _end(services, turn, TurnState.DEAD, failure)
 
 
 def _postpone(services: Services, turn: Turn, code: str) -> float:
-    wait: float = min(BACKOFF * 2**turn.attempts, LONGEST_BACKOFF)
+    wait = backoff(turn.attempts + 1, first=BACKOFF, longest=LONGEST_BACKOFF)
     with services.database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, wait, code=code)
     event("turn_postponed", level="warning", turn=turn.id, conversation=turn.conversation.id, seconds=wait)
     return wait
 
 
-def _end(services: Services, turn: Turn, state: str, failure: Failure | None) -> float | None:
+def _end(services: Services, turn: Turn, state: TurnState, failure: Failure | None) -> float | None:
     with services.database.write() as tx:
-        turns.hold(tx, turn.lease)
+        turns.check_fence(tx, turn.lease)
         due = turns.finish(tx, turn, state, failure)
-        if state != "done":
-            outbox.close(tx, turn.id, "withdrawn" if state == "withdrawn" else "failed")
+        if state is not TurnState.DONE:
+            outbox.close(tx, turn.id, PartState.WITHDRAWN if state is TurnState.WITHDRAWN else PartState.FAILED)
         mirror_to_slack.owe_reply(services, tx, turn, failure)
     services.waiters.ended(turn.conversation.id)
     event(
@@ -63,7 +63,7 @@ def _end(services: Services, turn: Turn, state: str, failure: Failure | None) ->
         turn=turn.id,
         conversation=turn.conversation.id,
         business=turn.business.name,
-        state=state,
+        state=state.value,
         code=failure.code if failure else None,
     )
     return due

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chatbotctl.core.addresses import bare, named
 from chatbotctl.core.errors import MirrorError
+from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.ports import Mirror
 from chatbotctl.core.records.business import Business, Layout
@@ -15,8 +17,10 @@ from chatbotctl.core.records.conversation import Conversation
 from chatbotctl.core.records.slack import OwedPost, Place, Post
 from chatbotctl.core.storage import businesses, conversations, slack_posts
 
-#: Attempts, about a second apart, for which a channel waits to be named after an AI thread that is being made.
-NAME_ATTEMPTS = 5
+#: Seconds from when its first post was owed that a channel waits for the AI thread that it is to be named after.
+NAME_SECONDS = 5.0
+#: Calls to Slack that making a place and posting to it takes, a few of them tried anew.
+CALLS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Standing:
     place: Place
     business: Business
     conversation: Conversation
+
+
+def lease_seconds(services: Services) -> float:
+    """Seconds that a claimed post is left to its poster: what the calls take when Slack is slow, and little more."""
+    return max(30.0, CALLS * services.settings.slack.timeout_seconds)
 
 
 def find_or_make(services: Services, owed: OwedPost) -> Standing:
@@ -64,29 +73,28 @@ def _channel(
     services: Services, mirror: Mirror, business: Business, conversation: Conversation, owed: OwedPost
 ) -> Place:
     template = services.settings.slack.channel_name_template
-    if conversation.ai_thread is None and "{thread_id}" in template and owed.attempts <= NAME_ATTEMPTS:
+    if conversation.ai_thread is None and "{thread_id}" in template and owed.age < NAME_SECONDS:
         # The customer's first line is owed before the assistant was asked; a moment later there is a thread.
         raise MirrorError("The AI thread is not there yet.", reason="no_thread_yet", retryable=True, retry_after=0.5)
     name = template.format(
         thread_id=conversation.ai_thread or str(conversation.id),
         business=business.name,
         # Without the +, which no channel name takes: it would show as a dash.
-        number=business.whatsapp_address.removeprefix("whatsapp:").removeprefix("+"),
-        customer=conversation.client_address.removeprefix("whatsapp:").removeprefix("+"),
+        number=bare(business.whatsapp_address).removeprefix("+"),
+        customer=bare(conversation.client_address).removeprefix("+"),
     )
     channel = mirror.open_channel(name=name, topic=_topic(business, conversation), invite=business.slack_user_ids)
-    with services.database.write() as tx:
-        conversations.set_place(tx, conversation.id, channel, None)
+    # Kept trying: nobody would find a channel again that is not written down.
+    keep_writing(
+        services.database,
+        lambda tx: conversations.set_place(tx, conversation.id, channel, None),
+        seconds=lease_seconds(services),
+    )
     return Place(channel=channel)
 
 
 def _thread(services: Services, mirror: Mirror, business: Business, conversation: Conversation) -> Place:
-    channel = business.slack_channel
-    if channel is None:
-        topic = f"{business.name}: WhatsApp conversations of {business.whatsapp_address.removeprefix('whatsapp:')}"
-        channel = mirror.open_channel(name=business.name, topic=topic, invite=business.slack_user_ids)
-        with services.database.write() as tx:
-            businesses.set_slack_channel(tx, business.id, channel)
+    channel = business.slack_channel or _business_channel(services, mirror, business)
     if conversation.slack_thread_ts is not None and conversation.slack_channel == channel:
         return Place(channel=channel, thread_ts=conversation.slack_thread_ts)
     head = Post(title="Conversation", text=_topic(business, conversation))
@@ -99,12 +107,24 @@ def _thread(services: Services, mirror: Mirror, business: Business, conversation
             businesses.set_slack_channel(tx, business.id, None)
         # The next attempt makes a new channel: what is owed is no dead letter.
         raise MirrorError(error.message, reason=error.reason, retryable=True) from error
-    with services.database.write() as tx:
-        conversations.set_place(tx, conversation.id, channel, ts)
+    keep_writing(
+        services.database,
+        lambda tx: conversations.set_place(tx, conversation.id, channel, ts),
+        seconds=lease_seconds(services),
+    )
     return Place(channel=channel, thread_ts=ts)
 
 
+def _business_channel(services: Services, mirror: Mirror, business: Business) -> str:
+    topic = f"{business.name}: WhatsApp conversations of {bare(business.whatsapp_address)}"
+    channel = mirror.open_channel(name=business.name, topic=topic, invite=business.slack_user_ids)
+    keep_writing(
+        services.database,
+        lambda tx: businesses.set_slack_channel(tx, business.id, channel),
+        seconds=lease_seconds(services),
+    )
+    return channel
+
+
 def _topic(business: Business, conversation: Conversation) -> str:
-    number = conversation.client_address.removeprefix("whatsapp:")
-    who = f"{conversation.profile_name} ({number})" if conversation.profile_name else number
-    return f"{business.name}: {who}"
+    return f"{business.name}: {named(conversation.profile_name, conversation.client_address)}"

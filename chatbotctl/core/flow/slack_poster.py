@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundError, OutsideError, StorageUnavailable
+from chatbotctl.core.flow.keep_writing import keep_writing
+from chatbotctl.core.flow.retry_policy import backoff
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget
+from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget, lease_seconds
 from chatbotctl.core.flow.slack_words import post_of
 from chatbotctl.core.log import event, log_fault
 from chatbotctl.core.records.slack import OwedPost
@@ -20,10 +24,14 @@ from chatbotctl.core.storage import slack_posts
 
 #: Lanes that are posted to at once. Slack limits each channel, not their number.
 POSTERS = 8
-#: Seconds before a post that Slack could not take is tried again; doubled with each attempt up to the longest.
+#: Seconds before a post that Slack could not take is tried again: at first, and at most.
 BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
-#: Seconds that a claimed post is left to its poster: longer than the few calls that making a channel takes.
-LEASE_SECONDS = 120.0
+#: Longest wait, in seconds, that Slack may ask for.
+LONGEST_RETRY_AFTER = 3600.0
+#: Times that a post may meet a fault of our own before it is a dead letter, which lets its lane go on.
+CRASHES = 5
+#: Posts that are looked up at once. They are claimed one by one: between the looks, the write lock is held for moments.
+BATCH = 200
 #: Seconds between looks while nothing is owed.
 IDLE_SECONDS = 0.5
 
@@ -37,23 +45,29 @@ class SlackPoster:
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(POSTERS, thread_name_prefix="slack")
         self._room = threading.Semaphore(POSTERS)
+        #: Posts that were due and first in their lanes at the last look: one for each lane.
+        self._due: deque[int] = deque()
         self._lock = threading.Lock()
         #: Lane -> monotonic time from which it may be posted to again.
         self._free_at: dict[str, float] = {}
+        #: Post -> how often it met a fault of our own here.
+        self._crashes: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name="slack-poster", daemon=True)
 
     def start(self) -> None:
         """Begin to post; returns at once."""
         self._thread.start()
 
-    def drain(self, seconds: float) -> None:
-        """Take nothing new and wait for the posts under way; what is owed stays owed."""
+    def drain(self, seconds: float) -> bool:
+        """Take nothing new and wait for the posts under way; what is owed stays owed.
+
+        Returns whether everything under way was finished. What was not holds a thread, which Python waits for.
+        """
         self._stopping.set()
         end = time.monotonic() + seconds
-        for _ in range(POSTERS):
-            if not self._room.acquire(timeout=max(0.0, end - time.monotonic())):
-                break
+        finished = all(self._room.acquire(timeout=max(0.0, end - time.monotonic())) for _ in range(POSTERS))
         self._pool.shutdown(wait=False, cancel_futures=True)
+        return finished
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -67,20 +81,27 @@ class SlackPoster:
                 self._room.release()
                 self._stopping.wait(IDLE_SECONDS)
             else:
-                self._pool.submit(self._post, post).add_done_callback(log_fault)
+                self._pool.submit(self._post, post).add_done_callback(partial(self._done, post))
 
     def _claim(self) -> OwedPost | None:
-        if self._stopping.is_set():
-            return None
+        if not self._due:
+            self._look()
+        while self._due and not self._stopping.is_set():
+            post = _claim(self._services, self._due.popleft())
+            if post is not None:
+                with self._lock:
+                    # Until `_done` knows better: the post is committed before that, and a look may come in between.
+                    self._free_at[post.lane] = time.monotonic() + lease_seconds(self._services)
+                return post
+        return None
+
+    def _look(self) -> None:
         now = time.monotonic()
         with self._lock:
             self._free_at = {lane: at for lane, at in self._free_at.items() if at > now}
             busy = frozenset(self._free_at)
-        post = claim_post(self._services, busy)
-        if post is not None:
-            with self._lock:
-                self._free_at[post.lane] = now + LEASE_SECONDS
-        return post
+        with self._services.database.read() as tx:
+            self._due.extend(slack_posts.due(tx, limit=BATCH, busy_lanes=busy))
 
     def _post(self, post: OwedPost) -> None:
         try:
@@ -88,10 +109,27 @@ class SlackPoster:
         except StorageUnavailable as error:
             # Its lease runs out, and then it is posted again: at worst a line stands in Slack twice.
             event("storage_unavailable", level="error", post=post.id, reason=error.message)
+
+    def _done(self, post: OwedPost, done: Future[None]) -> None:
+        """Note when the lane is free again, and put off what met a fault that nobody foresaw."""
+        log_fault(done)
+        try:
+            if done.cancelled() or done.exception() is None:
+                self._crashes.pop(post.id, None)
+            else:
+                self._crashed(post)
+        except StorageUnavailable as error:
+            event("storage_unavailable", level="error", post=post.id, reason=error.message)
         finally:
             with self._lock:
                 self._free_at[post.lane] = time.monotonic() + self._pace
             self._room.release()
+
+    def _crashed(self, post: OwedPost) -> None:
+        crashes = self._crashes.pop(post.id, 0) + 1
+        if crashes < CRASHES:
+            self._crashes[post.id] = crashes
+        _failed(self._services, post, MirrorError(reason="crashed", retryable=crashes < CRASHES))
 
 
 def post_all(services: Services, *, conversation_id: int, seconds: float) -> bool:
@@ -101,7 +139,7 @@ def post_all(services: Services, *, conversation_id: int, seconds: float) -> boo
         if time.monotonic() >= end:
             return False
         # Of other conversations only what stands before it in the same lane.
-        post = claim_post(services, frozenset(), lane=lane)
+        post = claim_in(services, lane)
         if post is None:
             time.sleep(0.1)
             continue
@@ -109,13 +147,16 @@ def post_all(services: Services, *, conversation_id: int, seconds: float) -> boo
     return True
 
 
-def claim_post(services: Services, busy_lanes: frozenset[str], lane: str | None = None) -> OwedPost | None:
-    """The next post that is due, in `lane` if one is named; None when there is none. Raises StorageUnavailable."""
+def claim_in(services: Services, lane: str) -> OwedPost | None:
+    """The next post of a lane, claimed; None when it is not due. Raises StorageUnavailable."""
     with services.database.read() as tx:
-        if not slack_posts.is_any_due(tx, busy_lanes):
-            return None
+        post_id = slack_posts.due_in(tx, lane)
+    return None if post_id is None else _claim(services, post_id)
+
+
+def _claim(services: Services, post_id: int) -> OwedPost | None:
     with services.database.write() as tx:
-        return slack_posts.claim_next(tx, lease_seconds=LEASE_SECONDS, busy_lanes=busy_lanes, lane=lane)
+        return slack_posts.claim(tx, post_id, lease_seconds=lease_seconds(services))
 
 
 def _next_lane(services: Services, conversation_id: int) -> str | None:
@@ -133,8 +174,7 @@ def deliver_post(services: Services, owed: OwedPost) -> None:
     except (ConfigurationError, NotFoundError) as error:
         _failed(services, owed, MirrorError(error.message, reason=error.code, retryable=True))
     else:
-        with services.database.write() as tx:
-            slack_posts.posted(tx, owed, ts)
+        keep_writing(services.database, lambda tx: slack_posts.posted(tx, owed, ts), seconds=lease_seconds(services))
 
 
 def _post(services: Services, owed: OwedPost, standing: Standing) -> str:
@@ -151,11 +191,15 @@ def _post(services: Services, owed: OwedPost, standing: Standing) -> str:
 def _failed(services: Services, owed: OwedPost, error: OutsideError) -> None:
     reason = error.reason or error.code
     if error.retryable:
-        backoff = min(BACKOFF * 2 ** min(owed.attempts - 1, 10), LONGEST_BACKOFF)
-        wait = backoff if error.retry_after is None else error.retry_after
+        if error.retry_after is None:
+            wait = backoff(owed.attempts, first=BACKOFF, longest=LONGEST_BACKOFF)
+        else:
+            wait = min(error.retry_after, LONGEST_RETRY_AFTER)
+        # To be told when to come back is no failure: what fails later is tried again as soon as if it had never waited.
+        is_attempt = error.retry_after is None or error.unknown_outcome
         event("slack_postponed", level="warning", post=owed.id, reason=reason, seconds=wait)
         with services.database.write() as tx:
-            slack_posts.put_off(tx, owed, wait, reason)
+            slack_posts.put_off(tx, owed, wait, reason, is_attempt=is_attempt)
         return
     event("slack_dead_letter", level="error", post=owed.id, conversation=owed.conversation_id, reason=reason)
     with services.database.write() as tx:

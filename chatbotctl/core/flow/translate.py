@@ -1,4 +1,4 @@
-"""Step 4, optional: the customer's words for the assistant, and its answer for the customer.
+"""Optional: the customer's words for the assistant, and its answer for the customer.
 
 Only with `translate.assistant`; what Slack shows is translated elsewhere, off the customer's path. A translation that
 fails leaves the original: no message fails for it.
@@ -12,24 +12,24 @@ from chatbotctl.core.errors import TranslationError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.records.assistant import Answer
-from chatbotctl.core.records.message import StoredMessage
+from chatbotctl.core.records.message import StoredMessage, message_in_words
 from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import conversations, inbox
 
 
 def translate_question(services: Services, turn: Turn) -> str:
     """What the assistant is asked: the customer's words, in the business's language where translation is on."""
-    language = _assistant_language(services, turn)
+    language = services.assistant_language(turn.business)
     if language is None:
         return turn.text
-    messages = tuple(translated(services, message, language) for message in turn.messages)
-    in_words = [replace(message, body=message.translation or message.body).words for message in messages]
+    messages = [translated(services, message, language) for message in turn.messages]
+    in_words = [message_in_words(message.translation or message.body, message.kind) for message in messages]
     return "\n".join(words for words in in_words if words)
 
 
 def translate_answer(services: Services, turn: Turn, answer: Answer) -> str | None:
     """The answer in the customer's language; None when it needs no translation or none could be made."""
-    language = _assistant_language(services, turn)
+    language = services.assistant_language(turn.business)
     if services.translator is None or language is None:
         return None
     with services.database.read() as tx:
@@ -66,9 +66,3 @@ def translated(services: Services, message: StoredMessage, language: str) -> Sto
 def same_language(one: str, other: str) -> bool:
     """Whether two BCP 47 tags are the same language (`pt` and `pt-BR` are: people read each other)."""
     return one.partition("-")[0].lower() == other.partition("-")[0].lower()
-
-
-def _assistant_language(services: Services, turn: Turn) -> str | None:
-    if not services.settings.translate.assistant:
-        return None
-    return services.working_language(turn.business)

@@ -18,6 +18,7 @@ from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle_crashed
 from chatbotctl.core.log import event, log_fault
+from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import turns
 
 
@@ -44,15 +45,22 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
             return None
         turn = turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
     try:
-        return run_turn(services, turn)
+        return _run_guarded(services, turn)
     except LeaseLost:
         event("lease_lost", level="warning", turn=turn.id, conversation=conversation_id)
         return None
-    except StorageUnavailable:
+
+
+def _run_guarded(services: Services, turn: Turn) -> float | None:
+    """Run a turn, and put it off when it meets a fault of our own. Raises LeaseLost or StorageUnavailable."""
+    try:
+        return run_turn(services, turn)
+    except (LeaseLost, StorageUnavailable):
         raise
     except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
         # The type alone: an exception's words may quote the customer.
-        event("turn_crashed", level="error", turn=turn.id, conversation=conversation_id, error=type(error).__name__)
+        kind = type(error).__name__
+        event("turn_crashed", level="error", turn=turn.id, conversation=turn.conversation.id, error=kind)
         return settle_crashed(services, turn)
 
 
@@ -116,8 +124,6 @@ class Worker:
             delay = work_once(self._services, conversation_id, owner=self.owner)
         except StorageUnavailable as error:
             event("storage_unavailable", level="error", conversation=conversation_id, reason=error.message)
-        except LeaseLost:
-            event("lease_lost", level="warning", conversation=conversation_id)
         finally:
             with self._idle:
                 again = self._busy.pop(conversation_id)

@@ -25,6 +25,19 @@ NO_TEXT_KINDS = {
 }
 
 
+def kind_in_words(kind: str) -> str:
+    """How a kind of message other than text is named to people and assistants."""
+    return NO_TEXT_KINDS.get(kind, "Something else than text")
+
+
+def message_in_words(body: str, kind: str) -> str:
+    """A message's text, if any, with a word about what came with it."""
+    text = body.strip()
+    if not text or kind == "text":
+        return text
+    return f"{text}\n({kind_in_words(kind)} came with this message.)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """One attachment of an inbound message, as Twilio names it; the file itself is not fetched."""
@@ -81,10 +94,7 @@ class StoredMessage:
     @property
     def words(self) -> str:
         """The text, if any, with a word about what came with it."""
-        text = self.body.strip()
-        if not text or self.kind == "text":
-            return text
-        return f"{text}\n({NO_TEXT_KINDS.get(self.kind, 'Something else')} came with this message.)"
+        return message_in_words(self.body, self.kind)
 
 
 class Result(enum.StrEnum):
@@ -93,6 +103,8 @@ class Result(enum.StrEnum):
     REPLIED = "replied"
     #: Stored; an operator holds the conversation, so the assistant stays quiet.
     HELD = "held"
+    #: Stored; a reset, a take-over or a disabled business overtook the answer.
+    WITHDRAWN = "withdrawn"
     #: Stored; the answer is still being worked on.
     QUEUED = "queued"
     #: The turn is a dead letter; `code` and `message` say why.

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
+
+
+class PostState(enum.StrEnum):
+    """How far a post has come: owed -> posting -> posted | dead."""
+
+    OWED = "owed"
+    POSTING = "posting"
+    POSTED = "posted"
+    #: A dead letter: Slack refused it for good.
+    DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +53,5 @@ class OwedPost:
     inbound_id: int | None
     lane: str
     attempts: int
+    #: Seconds since it was owed.
+    age: float

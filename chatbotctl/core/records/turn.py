@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author, Conversation
 from chatbotctl.core.records.message import StoredMessage
+
+
+class TurnState(enum.StrEnum):
+    """How far a turn has come: open -> answered -> done | dead | withdrawn."""
+
+    OPEN = "open"
+    #: What the customer is to read is stored.
+    ANSWERED = "answered"
+    DONE = "done"
+    #: A dead letter: the assistant failed for good, or the reply did.
+    DEAD = "dead"
+    #: A reset, a take-over or a disabled business overtook it.
+    WITHDRAWN = "withdrawn"
+
+
+class PartState(enum.StrEnum):
+    """How far a part of a reply has come: ready -> sending -> sent | failed | unknown | withdrawn."""
+
+    READY = "ready"
+    #: On its way at this very moment, or when its process died.
+    SENDING = "sending"
+    #: WhatsApp (Twilio) took it.
+    SENT = "sent"
+    FAILED = "failed"
+    #: It may have got through: never sent again.
+    UNKNOWN = "unknown"
+    #: Never to leave: a reset, a take-over or a disabled business overtook it.
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +47,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTurn:
+    """A turn that the assistant had no answer for, as people read it in a transcript."""
+
+    #: The newest message that it covers.
+    upto_seq: int
+    #: One sentence without customer text.
+    message: str
+    #: When the line of our own was sent, or stored, that the customer read instead, as the transcript has it (seconds
+    #: since 1970); None: there was none.
+    apology_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A worker's claim on a conversation; every write of the turn checks the fence."""
+    """A worker's claim on a conversation; what the turn decides is written only while its fence counts.
+
+    What Twilio took or refused is written all the same: that is true whoever has the conversation by then.
+    """
 
     conversation_id: int
     fence: int
@@ -38,6 +83,8 @@ class Turn:
     #: The conversation's epoch when the turn was opened.
     epoch: int
     attempts: int = 0
+    #: Another claim worked on it before and did not finish: the assistant may have been asked.
+    resumed: bool = False
     #: What the customer is to read is stored: the assistant is never asked again.
     answered: bool = False
     #: What the assistant said; None for a line of our own.
@@ -78,8 +125,7 @@ class OutboundPart:
     recipient: str
     body: str
     author: Author
-    #: ready, sending, sent, failed, unknown, withdrawn
-    state: str
+    state: PartState
     sid: str | None = None
     error_code: str | None = None
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, exc, func, in
 
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound
 from chatbotctl.core.records.business import Backend, Business, History, Layout
-from chatbotctl.core.records.conversation import CachedThread
+from chatbotctl.core.records.conversation import cache_key
 from chatbotctl.core.storage.schema import business_clients, businesses, clients, credentials, slack_user_ids
 
 
@@ -54,7 +54,7 @@ def by_name(tx: Connection, name: str) -> Business:
         known = tx.scalars(select(businesses.c.name).order_by(businesses.c.name).limit(10)).all()
         raise BusinessNotFound(
             f"There is no business called {name!r}.",
-            hint=f"Known: {', '.join(known)}." if known else "Add one with `chatbotctl business add`.",
+            hint=f"Use one of: {', '.join(known)}." if known else "Add one with `chatbotctl business add`.",
         )
     return found
 
@@ -68,22 +68,27 @@ def add(tx: Connection, *, name: str, whatsapp_address: str, values: Mapping[str
     """Store a new business.
 
     Arguments:
-        values: further columns by name, as in the Business record.
+        values: what else is known of it, by the Business record's names, `slack_user_ids` included.
 
     Raises AlreadyExists when the name or the number is taken.
     """
-    row = {"backend": Backend.OPENAI.value, **_columns(values), "name": name, "whatsapp_address": whatsapp_address}
+    columns, users = _columns(values)
+    row = {"backend": Backend.OPENAI.value, **columns, "name": name, "whatsapp_address": whatsapp_address}
     try:
         with tx.begin_nested():
             business_id = tx.execute(insert(businesses).values(row).returning(businesses.c.id)).scalar_one()
     except exc.IntegrityError as error:
         raise _taken(tx, name, whatsapp_address) from error
+    _set_slack_users(tx, business_id, users or ())
     return get(tx, business_id)
 
 
 def change(tx: Connection, business: Business, values: Mapping[str, object]) -> Business:
-    """Change columns by name. Raises AlreadyExists when a new name or number is taken."""
-    columns = _columns(values)
+    """Change what is given, by the Business record's names; `slack_user_ids` replaces all that there were.
+
+    Raises AlreadyExists when a new name or number is taken.
+    """
+    columns, users = _columns(values)
     if columns:
         try:
             with tx.begin_nested():
@@ -91,6 +96,8 @@ def change(tx: Connection, business: Business, values: Mapping[str, object]) -> 
         except exc.IntegrityError as error:
             taken = {"name": business.name, "whatsapp_address": business.whatsapp_address, **columns}
             raise _taken(tx, taken["name"], taken["whatsapp_address"], other_than=business.id) from error
+    if users is not None:
+        _set_slack_users(tx, business.id, users)
     return get(tx, business.id)
 
 
@@ -113,14 +120,18 @@ def count_conversations(tx: Connection, business: Business) -> int:
 
 
 def cache_keys(tx: Connection, business: Business) -> list[str]:
-    """The thread cache's keys of a business's conversations, at the number that it has now."""
+    """The thread cache's keys of a business's conversations, at the number that it has now.
+
+    Locks the business first: no turn may write another key until the caller's transaction has moved or removed it.
+    """
+    tx.execute(select(businesses.c.id).where(businesses.c.id == business.id).with_for_update())
     query = (
         select(clients.c.address)
         .join(business_clients, business_clients.c.client_id == clients.c.id)
         .where(business_clients.c.business_id == business.id)
     )
     receiver = business.whatsapp_address
-    return [CachedThread(sender=address, receiver=receiver, thread_id="").key for address in tx.scalars(query)]
+    return [cache_key(address, receiver) for address in tx.scalars(query)]
 
 
 def remove(tx: Connection, business: Business) -> int:
@@ -128,13 +139,6 @@ def remove(tx: Connection, business: Business) -> int:
     count = count_conversations(tx, business)
     tx.execute(delete(businesses).where(businesses.c.id == business.id))
     return count
-
-
-def set_slack_users(tx: Connection, business: Business, user_ids: Sequence[str]) -> None:
-    """Replace the Slack users that are invited to this business's channels."""
-    tx.execute(delete(slack_user_ids).where(slack_user_ids.c.business_id == business.id))
-    for user_id in dict.fromkeys(user_ids):
-        tx.execute(insert(slack_user_ids).values(business_id=business.id, slack_user_id=user_id))
 
 
 def set_slack_channel(tx: Connection, business_id: int, channel: str | None) -> None:
@@ -154,12 +158,23 @@ def _taken(tx: Connection, name: object, address: object, other_than: int = 0) -
     )
 
 
-def _columns(values: Mapping[str, object]) -> dict[str, Any]:
-    """Record values as column values."""
-    unknown = set(values) - set(businesses.c.keys())
+def _columns(values: Mapping[str, object]) -> tuple[dict[str, Any], Sequence[str] | None]:
+    """Record values as column values; beside them the Slack users, who have a table of their own, if they are given."""
+    columns: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
+    users = columns.pop("slack_user_ids", None)
+    unknown = set(columns) - set(businesses.c.keys())
     if unknown:
         raise KeyError(f"no such business columns: {sorted(unknown)}")
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return columns, users
+
+
+def _set_slack_users(tx: Connection, business_id: int, user_ids: Sequence[str]) -> None:
+    """Replace the Slack users that are invited to a business's channels."""
+    tx.execute(delete(slack_user_ids).where(slack_user_ids.c.business_id == business_id))
+    for user_id in dict.fromkeys(user_ids):
+        tx.execute(insert(slack_user_ids).values(business_id=business_id, slack_user_id=user_id))
 
 
 def _one(tx: Connection, query: Select[Any], **values: object) -> Business | None:

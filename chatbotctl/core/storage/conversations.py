@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, exists, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.errors import ConversationNotFound
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author, Conversation, HeldBy, Line, ThreadSummary, TranscriptEntry
-from chatbotctl.core.records.message import NO_TEXT_KINDS
+from chatbotctl.core.records.message import kind_in_words, message_in_words
+from chatbotctl.core.records.turn import PartState, TurnState
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import (
@@ -19,7 +21,10 @@ from chatbotctl.core.storage.schema import (
     clients,
     inbound_messages,
     outbound_messages,
+    turns,
 )
+
+_bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, turns.c
 
 
 def _select() -> Select[Any]:
@@ -30,18 +35,18 @@ def _select() -> Select[Any]:
             businesses.c.whatsapp_address.label("business_address"),
             businesses.c.name.label("business_name"),
         )
-        .join(clients, clients.c.id == business_clients.c.client_id)
-        .join(businesses, businesses.c.id == business_clients.c.business_id)
+        .join(clients, clients.c.id == _bc.client_id)
+        .join(businesses, businesses.c.id == _bc.business_id)
     )
 
 
-_BY_ID = _select().where(business_clients.c.id == bindparam("id"))
-_TOUCHED = update(business_clients).where(business_clients.c.id == bindparam("id_of")).values(last_message_at=now())
+_BY_ID = _select().where(_bc.id == bindparam("conversation"))
+_TOUCHED = update(business_clients).where(_bc.id == bindparam("conversation")).values(last_message_at=now())
 
 
 def get(tx: Connection, conversation_id: int) -> Conversation:
     """The conversation with this id. Raises ConversationNotFound."""
-    row = tx.execute(_BY_ID, {"id": conversation_id}).one_or_none()
+    row = tx.execute(_BY_ID, {"conversation": conversation_id}).one_or_none()
     if row is None:
         raise ConversationNotFound(
             f"There is no thread {conversation_id}.", hint="`chatbotctl thread list` shows those that there are."
@@ -51,14 +56,13 @@ def get(tx: Connection, conversation_id: int) -> Conversation:
 
 def find(tx: Connection, business: Business, sender: str) -> Conversation:
     """The conversation of a business with the customer who writes from `sender`. Raises ConversationNotFound."""
-    rows = tx.execute(_select().where(business_clients.c.business_id == business.id, _is_customer(sender))).all()
+    rows = tx.execute(_select().where(_bc.business_id == business.id, _is_customer(sender))).all()
     if not rows:
         raise ConversationNotFound(
             f"{business.name} has no thread with {sender}.",
             hint=f"`chatbotctl thread list --business {business.name}` shows those that there are.",
         )
-    exact = [row for row in rows if row.client_address == sender]
-    return _record((exact or rows)[0])
+    return _record(min(rows, key=lambda row: _distance(row, sender)))
 
 
 def listed(
@@ -72,47 +76,63 @@ def listed(
         since: only those with a message since then (seconds since 1970).
         limit: at most so many.
     """
-    bc = business_clients.c
-    query = _summaries().order_by(bc.last_message_at.desc().nulls_last(), bc.id.desc()).limit(limit)
+    query = _summaries().order_by(_bc.last_message_at.desc().nulls_last(), _bc.id.desc()).limit(limit)
     if business is not None:
-        query = query.where(bc.business_id == business.id)
+        query = query.where(_bc.business_id == business.id)
     if held:
-        query = query.where(bc.held_by == HeldBy.OPERATOR.value)
+        query = query.where(_bc.held_by == HeldBy.OPERATOR)
     if since is not None:
-        query = query.where(bc.last_message_at >= since)
+        query = query.where(_bc.last_message_at >= since)
     return [_summary(row) for row in tx.execute(query)]
 
 
 def summary(tx: Connection, conversation_id: int) -> ThreadSummary:
     """One conversation as lists show it."""
-    return _summary(tx.execute(_summaries().where(business_clients.c.id == conversation_id)).one())
+    return _summary(tx.execute(_summaries().where(_bc.id == conversation_id)).one())
 
 
 def of_customer(tx: Connection, sender: str) -> list[ThreadSummary]:
     """The conversations of all businesses with the customer who writes from `sender`, by the business's name."""
-    found: dict[int, ThreadSummary] = {}
-    for row in tx.execute(_summaries().where(_is_customer(sender)).order_by(businesses.c.name, business_clients.c.id)):
-        # Of a business's conversations under variants of the number, the one with this very number is meant.
-        if row.business_id not in found or row.client_address == sender:
-            found[row.business_id] = _summary(row)
-    return list(found.values())
+    found: dict[int, Row[Any]] = {}
+    for row in tx.execute(_summaries().where(_is_customer(sender)).order_by(businesses.c.name, _bc.id)):
+        closest = found.setdefault(row.business_id, row)
+        if _distance(row, sender) < _distance(closest, sender):
+            found[row.business_id] = row
+    return [_summary(row) for row in found.values()]
 
 
 def set_ai_thread(tx: Connection, conversation_id: int, ai_thread: str) -> None:
     """Remember the AI provider's handle."""
-    tx.execute(update(business_clients).where(business_clients.c.id == conversation_id).values(ai_thread=ai_thread))
+    tx.execute(update(business_clients).where(_bc.id == conversation_id).values(ai_thread=ai_thread))
+
+
+def keeps_number(tx: Connection, conversation: Conversation) -> bool:
+    """Whether the business still has the number that it had when `conversation` was read.
+
+    For as long as this transaction lasts it keeps it: what moves the number, or removes the business, waits.
+    Asked before `turns.check_fence`, for a business is locked before its conversations wherever both are.
+    """
+    query = select(businesses.c.id).where(
+        businesses.c.id == conversation.business_id, businesses.c.whatsapp_address == conversation.business_address
+    )
+    return tx.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
+def another_has(tx: Connection, conversation: Conversation, ai_thread: str) -> bool:
+    """Whether the provider's thread is known as another conversation's."""
+    return bool(tx.scalar(select(exists().where(_bc.ai_thread == ai_thread, _bc.id != conversation.id))))
 
 
 def set_language(tx: Connection, conversation_id: int, language: str) -> None:
     """Remember the customer's language as last detected."""
-    tx.execute(update(business_clients).where(business_clients.c.id == conversation_id).values(language=language))
+    tx.execute(update(business_clients).where(_bc.id == conversation_id).values(language=language))
 
 
 def set_place(tx: Connection, conversation_id: int, channel: str | None, thread_ts: str | None) -> None:
     """Remember where in Slack the conversation stands."""
     tx.execute(
         update(business_clients)
-        .where(business_clients.c.id == conversation_id)
+        .where(_bc.id == conversation_id)
         .values(slack_channel=channel, slack_thread_ts=thread_ts)
     )
 
@@ -122,87 +142,109 @@ def reset(tx: Connection, conversation: Conversation) -> None:
 
     A reply that is on its way when the reset comes does not leave any more (epoch + 1).
     """
-    bc = business_clients.c
     tx.execute(
         update(business_clients)
-        .where(bc.id == conversation.id)
-        .values(ai_thread=None, reset_seq=bc.last_seq, epoch=bc.epoch + 1)
+        .where(_bc.id == conversation.id)
+        .values(ai_thread=None, reset_seq=_bc.last_seq, epoch=_bc.epoch + 1)
     )
     events.record(tx, conversation.id, "reset", detail={"seq": conversation.last_seq})
 
 
-def transcript(tx: Connection, conversation: Conversation, *, before_seq: int, turns: int) -> tuple[Line, ...]:
-    """What the assistant may know of the past: the last `turns` exchanges since the last reset, oldest first.
+def transcript(
+    tx: Connection, conversation: Conversation, *, before_seq: int, messages: int, translated: bool
+) -> tuple[Line, ...]:
+    """What the assistant may know of the past, oldest first: since the last reset, or less.
 
     System lines (apologies, "only text is read") are no part of it: the assistant did not say them.
+
+    Arguments:
+        messages: the customer's last so many, with what was answered to them.
+        translated: in the language that the assistant works in, as far as translations were made.
     """
-    if turns <= 0:
+    if messages <= 0:
         return ()
-    i, o = inbound_messages.c, outbound_messages.c
     inbound = (
-        select(i.seq, i.body, i.translation, i.kind, i.received_at)
-        .where(i.conversation_id == conversation.id, i.seq > conversation.reset_seq, i.seq < before_seq)
-        .order_by(i.seq.desc())
-        .limit(turns)
+        select(_i.seq, _i.body, _i.translation, _i.kind, _i.received_at)
+        .where(_i.conversation_id == conversation.id, _i.seq > conversation.reset_seq, _i.seq < before_seq)
+        .order_by(_i.seq.desc())
+        .limit(messages)
     )
     customers = tx.execute(inbound).all()
     if not customers:
         return ()
-    #: Time; within one tick of the clock customers' lines first; then as they were numbered.
+    # Time; within one tick of the clock customers' lines first; then as they were numbered.
     lines: list[tuple[float, int, int, Line]] = []
     for row in customers:
-        text = row.body if row.body.strip() else f"({NO_TEXT_KINDS.get(row.kind, 'Something')} without any text.)"
+        body = row.translation if translated and row.translation else row.body
+        text = message_in_words(body, row.kind) or f"({kind_in_words(row.kind)} without any text.)"
         lines.append((row.received_at, 0, row.seq, Line(author=Author.CUSTOMER, text=text)))
-    outbound = (
-        select(o.author, o.body, o.sent_at, o.id)
-        .where(
-            o.conversation_id == conversation.id,
-            o.state == "sent",
-            o.author.in_((Author.ASSISTANT.value, Author.OPERATOR.value)),
-            o.created_at >= customers[-1].received_at,
-        )
-        .order_by(o.id.desc())
-        # A reply has a few parts at most; the bound keeps a huge history out of memory.
-        .limit(turns * 4)
-    )
-    lines.extend(
-        (said.sent_at or 0.0, 1, said.id, Line(author=Author(said.author), text=said.body))
-        for said in tx.execute(outbound)
-    )
+    # A reply has a few parts at most; the bound keeps a huge history out of memory.
+    lines.extend(_said(tx, conversation, since=customers[-1].received_at, most=messages * 4, translated=translated))
     return tuple(line for *_, line in sorted(lines, key=lambda entry: entry[:3]))
 
 
 def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[TranscriptEntry]:
     """Everything that was said in a conversation, oldest first; with `last`, only its end."""
-    i, o = inbound_messages.c, outbound_messages.c
-    inbound = select(inbound_messages).where(i.conversation_id == conversation_id)
-    outbound = select(outbound_messages).where(o.conversation_id == conversation_id)
-    newest_in = tx.execute(inbound.order_by(i.received_at.desc(), i.id.desc()).limit(last))
-    newest_out = tx.execute(outbound.order_by(o.created_at.desc(), o.id.desc()).limit(last))
+    inbound = select(inbound_messages).where(_i.conversation_id == conversation_id)
+    outbound = select(outbound_messages).where(_o.conversation_id == conversation_id)
+    newest_in = tx.execute(inbound.order_by(_i.received_at.desc(), _i.id.desc()).limit(last))
+    newest_out = tx.execute(outbound.order_by(_o.created_at.desc(), _o.id.desc()).limit(last))
     # Within one tick of the clock a question stands before its answer.
     entries = [(row.received_at, 0, row.id, _inbound_entry(row)) for row in newest_in]
     entries += [(row.created_at, 1, row.id, _outbound_entry(row)) for row in newest_out]
     entries.sort(key=lambda entry: entry[:3])
-    return [entry for *_, entry in (entries if last is None else entries[len(entries) - min(last, len(entries)) :])]
+    return [entry for *_, entry in (entries if last is None else entries[-last:])]
 
 
 def touch(tx: Connection, conversation_id: int) -> None:
     """Something was said just now."""
-    tx.execute(_TOUCHED, {"id_of": conversation_id})
+    tx.execute(_TOUCHED, {"conversation": conversation_id})
+
+
+def _said(
+    tx: Connection, conversation: Conversation, *, since: float, most: int, translated: bool
+) -> Iterator[tuple[float, int, int, Line]]:
+    """What was said to the customer, for `transcript`; a translated reply as the assistant worded it, in one line."""
+    outbound = (
+        select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id, _t.reply, _t.reply_translation, _t.state)
+        .outerjoin(turns, _t.id == _o.turn_id)
+        .where(
+            _o.conversation_id == conversation.id,
+            _o.state == PartState.SENT,
+            _o.author.in_((Author.ASSISTANT, Author.OPERATOR)),
+            _o.created_at >= since,
+        )
+        .order_by(_o.id.desc())
+        .limit(most)
+    )
+    told: set[int | None] = set()
+    for row in tx.execute(outbound):
+        text = row.body
+        # Of a reply that broke off, the customer read only the parts that left.
+        if translated and row.reply and row.reply_translation and row.state == TurnState.DONE:
+            if row.turn_id in told:
+                continue
+            told.add(row.turn_id)
+            text = row.reply
+        yield row.sent_at or 0.0, 1, row.id, Line(author=Author(row.author), text=text)
 
 
 def _is_customer(sender: str) -> ColumnElement[bool]:
     external = user_id(sender)
     is_known = clients.c.address.in_(candidates(sender))
-    return is_known if external is None else or_(is_known, clients.c.external_user_id == external)
+    return is_known if external is None else or_(is_known, _bc.external_user_id == external)
+
+
+def _distance(row: Row[Any], sender: str) -> int:
+    """Which of a business's conversations a message from `sender` would join: by id, this very number, a variant."""
+    if row.external_user_id is not None and row.external_user_id == user_id(sender):
+        return 0
+    return 1 if row.client_address == sender else 2
 
 
 def _summaries() -> Select[Any]:
     counts = [
-        select(func.count())
-        .select_from(table)
-        .where(table.c.conversation_id == business_clients.c.id)
-        .scalar_subquery()
+        select(func.count()).select_from(table).where(table.c.conversation_id == _bc.id).scalar_subquery()
         for table in (inbound_messages, outbound_messages)
     ]
     return _select().add_columns((counts[0] + counts[1]).label("messages"))

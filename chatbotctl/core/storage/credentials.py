@@ -28,7 +28,7 @@ class Vault:
         except ValueError as exc:
             raise SecretKeyError(
                 "The secret key is not usable: it must be 32 url-safe base64-encoded bytes.",
-                hint="`chatbotctl init` makes a good one; several are separated by commas.",
+                hint="Let `chatbotctl init` make one; separate several by commas.",
             ) from exc
 
     def store(self, tx: Connection, business: Business, provider: str, secret: str) -> None:

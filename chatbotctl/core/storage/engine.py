@@ -19,11 +19,15 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from chatbotctl.core.errors import ConfigurationError, StorageUnavailable
+from chatbotctl.core.storage.database_faults import unavailable
 
 #: Seconds that a statement may wait for another process's lock on SQLite (and the lock timeout on PostgreSQL).
 BUSY_SECONDS = 10
 #: Seconds that one statement may run on PostgreSQL, where the default is for ever.
 STATEMENT_SECONDS = 30
+
+_LIKE = "sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name"
+_WITHOUT_DRIVER = "Write postgresql:// or sqlite:// alone: the driver that ships with chatbotctl is used."
 
 _BEGIN_IMMEDIATE = "chatbotctl_write"
 
@@ -53,14 +57,14 @@ def insert_or_skip(tx: Connection, table: Table[Any]) -> sqlite.Insert | postgre
 
 
 def database_url(text: str) -> URL:
-    """Parse `text`; plain `postgres://` and `postgresql://` become the driver that ships with chatbotctl."""
+    """Parse `text`; plain `postgres://` and `postgresql://` become the driver that ships with chatbotctl.
+
+    Raises ConfigurationError for what is no URL, names no file, or asks for a driver that is not there.
+    """
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError) as error:
-        raise ConfigurationError(
-            "database.url is not a database URL.",
-            hint="Like sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name.",
-        ) from error
+        raise ConfigurationError("database.url is not a database URL.", hint=f"Write it like {_LIKE}.") from error
     if url.drivername in ("postgres", "postgresql"):
         # SQLAlchemy 2.1 reads these as psycopg 3, which is not what we ship; an explicit driver is kept as it is.
         url = url.set(drivername="postgresql+psycopg2")
@@ -68,7 +72,26 @@ def database_url(text: str) -> URL:
         raise ConfigurationError(
             f"database.url names {url.get_backend_name()}, which is not supported.", hint="Use sqlite or postgresql."
         )
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        # What one command stores in memory, the next does not find.
+        raise ConfigurationError("database.url names no file.", hint=f"Write it like {_LIKE}.")
+    _require_driver(url)
     return url
+
+
+def _require_driver(url: URL) -> None:
+    """Raise ConfigurationError unless the URL's driver is installed and one that can wait."""
+    try:
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except (exc.ArgumentError, ImportError) as error:
+        raise ConfigurationError(
+            f"database.url asks for the driver {url.drivername}, which is not installed.", hint=_WITHOUT_DRIVER
+        ) from error
+    if dialect.is_async:
+        raise ConfigurationError(
+            f"database.url asks for the driver {url.drivername}, which is not supported.", hint=_WITHOUT_DRIVER
+        )
 
 
 class Database:
@@ -158,10 +181,7 @@ class Database:
             # or a table that is away for a moment (ProgrammingError on PostgreSQL, OperationalError on SQLite).
             raise
         except (exc.DBAPIError, exc.TimeoutError) as error:
-            raise StorageUnavailable(
-                f"The database is not usable at the moment ({type(error.__cause__ or error).__name__}).",
-                hint="`chatbotctl db current` tries to reach it.",
-            ) from error
+            raise unavailable(error, self.url) from error
 
     def close(self) -> None:
         """Close all pooled connections."""

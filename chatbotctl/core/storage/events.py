@@ -8,7 +8,6 @@ from sqlalchemy import Connection, insert, select
 
 from chatbotctl.core.storage.schema import events
 
-# A message's path has its statements built once, here and in the files beside: building one costs more than running it.
 _INSERT = insert(events)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.records.message import InboundMessage, StoredMessage
-from chatbotctl.core.storage import events
+from chatbotctl.core.storage import events, new_owner
 from chatbotctl.core.storage.engine import insert_or_skip, now
 from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages, turns
 
@@ -34,24 +34,25 @@ class DuplicateMessage(Exception):
     """The MessageSid is in the inbox already: roll back and look the first one up."""
 
 
+_bc, _c, _i, _t = business_clients.c, clients.c, inbound_messages.c, turns.c
+
+
 def _due_at() -> ColumnElement[float]:
     """When a conversation that has just got a message is due, as an expression over its row."""
-    bc, i, t = business_clients.c, inbound_messages.c, turns.c
     oldest_unanswered = (
-        select(func.min(i.received_at)).where(i.conversation_id == bc.id, i.seq > bc.done_seq).scalar_subquery()
+        select(func.min(_i.received_at)).where(_i.conversation_id == _bc.id, _i.seq > _bc.done_seq).scalar_subquery()
     )
     latest = func.coalesce(oldest_unanswered, now()) + bindparam("max_wait", type_=Double)
     quiet = now() + bindparam("quiet", type_=Double)
     window = case((quiet < latest, quiet), else_=latest)
     # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
-    put_off = select(t.next_at).where(t.conversation_id == bc.id, t.first_seq == bc.done_seq + 1).scalar_subquery()
+    put_off = select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery()
     return case((put_off > window, put_off), else_=window)
 
 
-_bc = business_clients.c
 _COUNTED = (
     update(business_clients)
-    .where(_bc.business_id == bindparam("business"), _bc.client_id == bindparam("client"))
+    .where(_bc.id == bindparam("conversation"))
     .values(
         last_seq=_bc.last_seq + 1,
         last_inbound_at=now(),
@@ -61,14 +62,14 @@ _COUNTED = (
     )
     .returning(_bc.id, _bc.last_seq, _bc.held_by, (_bc.ready_at - now()).label("delay"))
 )
-_c = clients.c
-_KNOWN_CLIENT = (
-    select(_c.id, _c.external_user_id)
-    .where(or_(_c.address.in_(bindparam("addresses", expanding=True)), _c.external_user_id == bindparam("external")))
-    .order_by(
-        case((_c.external_user_id == bindparam("external"), 0), (_c.address == bindparam("address"), 1), else_=2), _c.id
-    )
-    .limit(1)
+# Whatever is decided about a conversation is decided of its locked row: two messages may tell of a new owner at once.
+_KNOWN = select(_bc.id, _bc.external_user_id).where(_bc.business_id == bindparam("business")).limit(1)
+_KNOWN_BY_ID = _KNOWN.where(_bc.external_user_id == bindparam("external")).with_for_update(key_share=True)
+_KNOWN_BY_ADDRESS = (
+    _KNOWN.join(clients, _c.id == _bc.client_id)
+    .where(_c.address.in_(bindparam("addresses", expanding=True)))
+    .order_by(case((_c.address == bindparam("address"), 0), else_=1), _bc.id)
+    .with_for_update(of=business_clients, key_share=True)
 )
 
 
@@ -83,24 +84,18 @@ def take(
 
     Raises DuplicateMessage when the sid is there already; the caller's transaction must roll back.
     """
-    client_id = _client(tx, message)
-    pair = {"business_id": business.id, "client_id": client_id}
-    tx.execute(insert_or_skip(tx, business_clients).on_conflict_do_nothing(index_elements=list(pair)), pair)
-    # This UPDATE is also the lock that puts messages of one conversation in order.
+    conversation_id = _conversation(tx, business, message)
     row = tx.execute(
         _COUNTED,
         {
-            "business": business.id,
-            "client": client_id,
+            "conversation": conversation_id,
             "name": message.profile_name,
             "quiet": quiet_seconds,
             "max_wait": max_wait_seconds,
         },
     ).one()
     stored = tx.execute(
-        insert_or_skip(tx, inbound_messages)
-        .on_conflict_do_nothing(index_elements=["sid"])
-        .returning(inbound_messages.c.id),
+        insert_or_skip(tx, inbound_messages).on_conflict_do_nothing(index_elements=["sid"]).returning(_i.id),
         {
             "sid": message.sid,
             "conversation_id": row.id,
@@ -123,14 +118,9 @@ def take(
 def find(tx: Connection, sid: str, business: Business) -> Taken | None:
     """Where the business's message with this sid stands; None when it has no such message."""
     query = (
-        select(
-            inbound_messages.c.id,
-            inbound_messages.c.conversation_id,
-            inbound_messages.c.seq,
-            business_clients.c.held_by,
-        )
-        .join(business_clients, business_clients.c.id == inbound_messages.c.conversation_id)
-        .where(inbound_messages.c.sid == sid, business_clients.c.business_id == business.id)
+        select(_i.id, _i.conversation_id, _i.seq, _bc.held_by)
+        .join(business_clients, _bc.id == _i.conversation_id)
+        .where(_i.sid == sid, _bc.business_id == business.id)
     )
     row = tx.execute(query).one_or_none()
     if row is None:
@@ -140,7 +130,7 @@ def find(tx: Connection, sid: str, business: Business) -> Taken | None:
 
 def get(tx: Connection, inbound_id: int) -> StoredMessage:
     """A stored message by its row's id."""
-    return stored_message(tx.execute(select(inbound_messages).where(inbound_messages.c.id == inbound_id)).one())
+    return stored_message(tx.execute(select(inbound_messages).where(_i.id == inbound_id)).one())
 
 
 def stored_message(row: Row[Any]) -> StoredMessage:
@@ -162,41 +152,55 @@ def stored_message(row: Row[Any]) -> StoredMessage:
 
 def set_translation(tx: Connection, inbound_id: int, translation: str | None, language: str | None) -> None:
     """Keep what a message was translated to (None: it needed none), so that it is translated once."""
-    tx.execute(
-        update(inbound_messages)
-        .where(inbound_messages.c.id == inbound_id)
-        .values(translation=translation, language=language)
-    )
+    tx.execute(update(inbound_messages).where(_i.id == inbound_id).values(translation=translation, language=language))
 
 
-def _client(tx: Connection, message: InboundMessage) -> int:
-    """The customer's row: known by ExternalUserId first, then by any address form that reaches the same person."""
+def _conversation(tx: Connection, business: Business, message: InboundMessage) -> int:
+    """The customer's conversation, its row locked: messages of one conversation come in one after the other.
+
+    Known by ExternalUserId first, then by any address form that reaches the same person; both of this business alone,
+    for another one's Twilio account could say of anybody's number that it has any id.
+    """
     external = message.external_user_id or user_id(message.sender)
-    known = _known_client(tx, message.sender, external)
+    known = _known(tx, business, message.sender, external)
     if known is None:
-        # ON CONFLICT without a target: either unique column may be the one that somebody else just took.
-        tx.execute(
-            insert_or_skip(tx, clients)
-            .values(address=message.sender, external_user_id=external)
-            .on_conflict_do_nothing()
-        )
-        known = _known_client(tx, message.sender, external)
-        assert known is not None, "a client that could not be inserted must be there"
-    client_id, known_external = known
-    if external and known_external is None:
-        try:
-            with tx.begin_nested():
-                tx.execute(update(clients).where(clients.c.id == client_id).values(external_user_id=external))
-        except exc.IntegrityError:
-            # Nothing had this id a moment ago, or it would have been found by it: somebody has just taken it.
-            taken = _known_client(tx, message.sender, external)
-            assert taken is not None, "whoever has the id must be there"
-            return taken[0]
-    return client_id
+        _add(tx, business, message.sender, external)
+        known = _known(tx, business, message.sender, external)
+        assert known is not None, "a conversation that could not be added must be there"
+    conversation_id, known_external = known
+    if external is None or known_external == external:
+        return conversation_id
+    try:
+        with tx.begin_nested():
+            if known_external is not None:
+                new_owner.begin_anew(tx, conversation_id)
+            tx.execute(update(business_clients).where(_bc.id == conversation_id).values(external_user_id=external))
+    except exc.IntegrityError:
+        # Nothing had this id a moment ago, or it would have been found by it: somebody has just taken it.
+        taken = _known(tx, business, message.sender, external)
+        assert taken is not None, "whoever has the id must be there"
+        conversation_id, _ = taken
+    return conversation_id
 
 
-def _known_client(tx: Connection, address: str, external: str | None) -> tuple[int, str | None] | None:
-    # An external id that is None equals nothing, not even a customer without one.
-    values = {"addresses": candidates(address), "address": address, "external": external}
-    row = tx.execute(_KNOWN_CLIENT, values).one_or_none()
-    return None if row is None else (row.id, row.external_user_id)
+def _known(tx: Connection, business: Business, address: str, external: str | None) -> Row[int, str | None] | None:
+    if external is not None:
+        known = tx.execute(_KNOWN_BY_ID, {"business": business.id, "external": external}).one_or_none()
+        if known is not None:
+            return known
+    values = {"business": business.id, "addresses": candidates(address), "address": address}
+    return tx.execute(_KNOWN_BY_ADDRESS, values).one_or_none()
+
+
+def _add(tx: Connection, business: Business, address: str, external: str | None) -> None:
+    """A new conversation, unless somebody else has just added it; the customer may be known at another business."""
+    tx.execute(
+        insert_or_skip(tx, clients).on_conflict_do_nothing(index_elements=["address"]),
+        {"address": address},
+    )
+    client_id = tx.scalar(select(_c.id).where(_c.address == address))
+    # ON CONFLICT without a target: either unique pair may be the one that somebody else just took.
+    tx.execute(
+        insert_or_skip(tx, business_clients).on_conflict_do_nothing(),
+        {"business_id": business.id, "client_id": client_id, "external_user_id": external},
+    )

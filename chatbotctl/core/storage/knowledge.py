@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from chatbotctl.core.errors import NotFoundError
 from chatbotctl.core.records.business import Business, KnowledgeFile
@@ -108,13 +108,13 @@ def forget_upload(tx: Connection, file: KnowledgeFile) -> None:
     tx.execute(update(knowledge_files).where(*_as_read(file)).values(provider_file_id=None, uploaded_sha256=None))
 
 
-def _as_read(file: KnowledgeFile) -> tuple[Any, ...]:
+def _as_read(file: KnowledgeFile) -> tuple[ColumnElement[bool], ...]:
     """The file's row, as long as its copy at the provider is still the one that `file` knows."""
     k = knowledge_files.c
     return k.id == file.id, k.provider_file_id.is_not_distinct_from(file.provider_file_id)
 
 
-def _select() -> Any:
+def _select() -> Select[Any]:
     k = knowledge_files.c
     size = func.length(k.content).label("size")
     return select(k.id, k.name, k.sha256, size, k.added_at, k.provider_store_id, k.provider_file_id, k.uploaded_sha256)

@@ -8,21 +8,23 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from chatbotctl.core.records.conversation import Author
-from chatbotctl.core.records.turn import OutboundPart, SentMessage, Turn
+from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
 
-_o = outbound_messages.c
+_i, _o, _t = inbound_messages.c, outbound_messages.c, turns.c
 _INSERT = insert(outbound_messages)
 _PARTS = select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part)
 _SENDING = (
     update(outbound_messages)
-    .where(_o.id == bindparam("part_id"), _o.state == "ready", _o.epoch == bindparam("present"))
-    .values(state="sending")
+    .where(_o.id == bindparam("part_id"), _o.state == PartState.READY, _o.epoch == bindparam("present"))
+    .values(state=PartState.SENDING)
 )
 _SENT = (
-    update(outbound_messages).where(_o.id == bindparam("part_id")).values(state="sent", sent_at=now(), error_code=None)
+    update(outbound_messages)
+    .where(_o.id == bindparam("part_id"))
+    .values(state=PartState.SENT, sent_at=now(), error_code=None)
 )
 
 
@@ -60,8 +62,8 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     started = tx.execute(_SENDING, {"part_id": part.id, "present": epoch})
     if started.rowcount == 1:
         return True
-    o = outbound_messages.c
-    tx.execute(update(outbound_messages).where(o.id == part.id, o.state == "ready").values(state="withdrawn"))
+    withdraw = update(outbound_messages).where(_o.id == part.id, _o.state == PartState.READY)
+    tx.execute(withdraw.values(state=PartState.WITHDRAWN))
     return False
 
 
@@ -71,28 +73,24 @@ def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -
     conversations.touch(tx, turn.conversation.id)
 
 
-def not_sent(tx: Connection, part: OutboundPart, state: str, code: str) -> None:
-    """It did not leave: `ready` (to be tried again), `failed` or `unknown`, with the reason's code."""
-    tx.execute(
-        update(outbound_messages).where(outbound_messages.c.id == part.id).values(state=state, error_code=code[:60])
-    )
+def not_sent(tx: Connection, part: OutboundPart, state: PartState, code: str) -> None:
+    """It did not leave: READY (to be tried again), FAILED or UNKNOWN, with the reason's code."""
+    tx.execute(update(outbound_messages).where(_o.id == part.id).values(state=state, error_code=code[:60]))
 
 
-def close(tx: Connection, turn_id: int, state: str) -> None:
-    """The turn has ended: what of its reply has not left never will. `state`: failed or withdrawn."""
-    o = outbound_messages.c
-    tx.execute(update(outbound_messages).where(o.turn_id == turn_id, o.state == "ready").values(state=state))
+def close(tx: Connection, turn_id: int, state: PartState) -> None:
+    """The turn has ended: what of its reply has not left never will. `state`: FAILED or WITHDRAWN."""
+    tx.execute(update(outbound_messages).where(_o.turn_id == turn_id, _o.state == PartState.READY).values(state=state))
 
 
 def replies_to(tx: Connection, message_sid: str) -> list[OutboundPart]:
     """What was answered to the message with this sid, in order; the parts that have not left included."""
-    i = inbound_messages.c
     query = (
         select(outbound_messages)
-        .join(turns, turns.c.id == outbound_messages.c.turn_id)
-        .join(inbound_messages, i.conversation_id == turns.c.conversation_id)
-        .where(i.sid == message_sid, turns.c.first_seq <= i.seq, turns.c.upto_seq >= i.seq)
-        .order_by(outbound_messages.c.part)
+        .join(turns, _t.id == _o.turn_id)
+        .join(inbound_messages, _i.conversation_id == _t.conversation_id)
+        .where(_i.sid == message_sid, _t.first_seq <= _i.seq, _t.upto_seq >= _i.seq)
+        .order_by(_o.part)
     )
     return [_record(row) for row in tx.execute(query)]
 
@@ -105,7 +103,7 @@ def _record(row: Row[Any]) -> OutboundPart:
         recipient=row.recipient,
         body=row.body,
         author=Author(row.author),
-        state=row.state,
+        state=PartState(row.state),
         sid=row.sid,
         error_code=row.error_code,
     )

@@ -3,9 +3,13 @@
 How it hangs together: a *conversation* is a row of `business_clients`. Its messages are numbered by `seq` in the order
 they were taken in; `last_seq` is the newest, `done_seq` the newest that a finished turn covers. A *turn* answers the
 messages `first_seq..upto_seq` with one reply, which leaves in one or more `outbound_messages`. `slack_posts` is what
-Slack is owed. `owner`, `lease_until` and `fence` say which worker has the conversation: every write of a worker checks
-the fence, so a worker that was frozen past its lease cannot write any more. `epoch` fences sends in the same way
-against take-over, reset and disable. Times are seconds since 1970 UTC from the database's clock.
+Slack is owed. `owner`, `lease_until` and `fence` say which worker has the conversation: a worker that was frozen past
+its lease finds another fence there and decides nothing any more (what Twilio took or refused it still writes down: that
+is true whoever has the conversation). `epoch` fences sends in the same way against take-over, reset and disable. Times
+are seconds since 1970 UTC from the database's clock.
+
+The files beside this one build the statements of a message's path once: building one costs more than running it. A
+value that an INSERT or UPDATE is run with is set where it is named like a column: its other parameters never are.
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ class _Text(TypeDecorator[str]):
         return value if value is None else _UNSTORABLE.sub("\ufffd", value)
 
 
-def _owner(column: str) -> ForeignKey:
+def _belongs_to(column: str) -> ForeignKey:
     return ForeignKey(column, ondelete="CASCADE")
 
 
@@ -97,7 +101,7 @@ class _Businesses(TypedColumns):
 
 class _Credentials(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    business_id: Named[int] = Column(_Id, _owner("businesses.id"))
+    business_id: Named[int] = Column(_Id, _belongs_to("businesses.id"))
     provider: Named[str] = Column(String(20))
     secret: Named[bytes] = Column(LargeBinary)
     set_at: Named[float] = Column(Double, server_default=now())
@@ -105,13 +109,13 @@ class _Credentials(TypedColumns):
 
 class _SlackUserIds(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    business_id: Named[int] = Column(_Id, _owner("businesses.id"))
+    business_id: Named[int] = Column(_Id, _belongs_to("businesses.id"))
     slack_user_id: Named[str] = Column(String(40))
 
 
 class _KnowledgeFiles(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    business_id: Named[int] = Column(_Id, _owner("businesses.id"))
+    business_id: Named[int] = Column(_Id, _belongs_to("businesses.id"))
     name: Named[str] = Column(String(200))
     content: Named[bytes] = Column(LargeBinary)
     sha256: Named[str] = Column(String(64))
@@ -126,17 +130,18 @@ class _KnowledgeFiles(TypedColumns):
 class _Clients(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
     address: Named[str] = Column(_ADDRESS, unique=True)
-    external_user_id: Named[str | None] = Column(_ADDRESS, unique=True)
     created_at: Named[float] = Column(Double, server_default=now())
 
 
 class _BusinessClients(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    business_id: Named[int] = Column(_Id, _owner("businesses.id"))
-    client_id: Named[int] = Column(_Id, _owner("clients.id"), index=True)
+    business_id: Named[int] = Column(_Id, _belongs_to("businesses.id"))
+    client_id: Named[int] = Column(_Id, _belongs_to("clients.id"), index=True)
+    #: Here and not with the client: which number has which id is only as true as the business's own Twilio account.
+    external_user_id: Named[str | None] = Column(_ADDRESS)
     profile_name: Named[str | None] = Column(_Text)
     language: Named[str | None] = Column(String(20))
-    ai_thread: Named[str | None] = Column(String(160))
+    ai_thread: Named[str | None] = Column(String(160), index=True)
     reset_seq: Named[int] = Column(BigInteger, server_default=literal_sql("0"))
     slack_channel: Named[str | None] = Column(String(40))
     slack_thread_ts: Named[str | None] = Column(String(40))
@@ -156,7 +161,7 @@ class _BusinessClients(TypedColumns):
 class _InboundMessages(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
     sid: Named[str] = Column(String(64), unique=True)
-    conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
+    conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     seq: Named[int] = Column(BigInteger)
     sender: Named[str] = Column(_ADDRESS)
     body: Named[str] = Column(_Text)
@@ -173,7 +178,7 @@ class _InboundMessages(TypedColumns):
 
 class _Turns(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
+    conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     first_seq: Named[int] = Column(BigInteger)
     upto_seq: Named[int] = Column(BigInteger)
     #: open -> answered -> done | dead | withdrawn
@@ -198,9 +203,9 @@ class _Turns(TypedColumns):
 
 class _OutboundMessages(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
+    conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     #: None: an operator's words.
-    turn_id: Named[int | None] = Column(_Id, _owner("turns.id"))
+    turn_id: Named[int | None] = Column(_Id, _belongs_to("turns.id"))
     author: Named[str] = Column(String(20))
     part: Named[int] = Column(Integer, server_default=literal_sql("1"))
     sender: Named[str] = Column(_ADDRESS)
@@ -219,7 +224,7 @@ class _OutboundMessages(TypedColumns):
 
 class _SlackPosts(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
-    conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
+    conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     #: What is posted one after the other: `c<conversation>` or, in layout `thread`, `b<business>`.
     lane: Named[str] = Column(String(30))
     kind: Named[str] = Column(String(20))
@@ -227,7 +232,7 @@ class _SlackPosts(TypedColumns):
     text: Named[str] = Column(_Text)
     translation: Named[str | None] = Column(_Text)
     #: Set on a customer's line, whose translation may still have to be made.
-    inbound_id: Named[int | None] = Column(_Id, _owner("inbound_messages.id"))
+    inbound_id: Named[int | None] = Column(_Id, _belongs_to("inbound_messages.id"))
     #: owed -> posting -> posted | dead
     state: Named[str] = Column(String(20), server_default="owed")
     attempts: Named[int] = Column(Integer, server_default=literal_sql("0"))
@@ -241,7 +246,7 @@ class _SlackPosts(TypedColumns):
 class _Events(TypedColumns):
     id: Named[int] = Column(_Id, primary_key=True)
     at: Named[float] = Column(Double, server_default=now())
-    conversation_id: Named[int] = Column(_Id, _owner("business_clients.id"))
+    conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     kind: Named[str] = Column(String(40))
     message_sid: Named[str | None] = Column(String(64))
     turn_id: Named[int | None] = Column(_Id)
@@ -258,6 +263,7 @@ business_clients = Table(
     metadata,
     _BusinessClients,
     UniqueConstraint("business_id", "client_id"),
+    UniqueConstraint("business_id", "external_user_id"),
     # The sweeper's question: what is due? Only conversations with something pending have a ready_at.
     Index(
         "ix_business_clients_ready",

@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Subquery,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from chatbotctl.core.records.business import Business, Layout
-from chatbotctl.core.records.slack import OwedPost
+from chatbotctl.core.records.slack import OwedPost, PostState
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import slack_posts
 
-_OPEN = ("owed", "posting")
 _INSERT = insert(slack_posts)
+_p = slack_posts.c
+_before = slack_posts.alias("before")
+
+
+def _is_open(post: Any) -> ColumnElement[bool]:
+    """Written out, not bound: SQLite uses the index of what is open only for a condition that it can read."""
+    states = [PostState.OWED.value, PostState.POSTING.value]
+    return cast("ColumnElement[bool]", post.state.in_(bindparam(None, states, expanding=True, literal_execute=True)))
+
+
+def _is_free(post: Any) -> ColumnElement[bool]:
+    return or_(post.lease_until.is_(None), post.lease_until <= now())
+
+
+def _lane_heads() -> Subquery:
+    """The first open post of each lane, found from lane to lane in the index: the posts behind it cost nothing."""
+    lanes = select(func.min(_p.lane).label("lane")).where(_is_open(_p)).cte("lanes", recursive=True)
+    following = select(func.min(_p.lane)).where(_is_open(_p), _p.lane > lanes.c.lane).scalar_subquery()
+    lanes = lanes.union_all(select(following).where(lanes.c.lane.is_not(None)))
+    head = select(func.min(_p.id)).where(_is_open(_p), _p.lane == lanes.c.lane).scalar_subquery()
+    return select(head.label("head")).where(lanes.c.lane.is_not(None)).subquery("heads")
+
+
+_heads = _lane_heads()
+_CLAIM = (
+    update(slack_posts)
+    .where(_p.id == bindparam("post_id"), _is_open(_p), _p.next_at <= now(), _is_free(_p))
+    .where(
+        ~exists().where(_is_open(_before.c), _before.c.lane == _p.lane, _before.c.id < _p.id).correlate(slack_posts),
+    )
+    .values(
+        state=PostState.POSTING,
+        lease_until=now() + bindparam("lease", type_=Double),
+        attempts=_p.attempts + 1,
+    )
+    .returning(*slack_posts.c, (now() - _p.created_at).label("age"))
+)
 
 
 def lane_of(business: Business, conversation_id: int, default_layout: Layout) -> str:
@@ -52,73 +101,64 @@ def owe(
     )
 
 
-def claim_next(
-    tx: Connection, *, lease_seconds: float, busy_lanes: frozenset[str], lane: str | None = None
-) -> OwedPost | None:
-    """Claim the oldest post that is due and first in its lane; None when nothing is due.
+def due(tx: Connection, *, limit: int, busy_lanes: frozenset[str] = frozenset()) -> list[int]:
+    """The ids of posts that are due and first in their lane, oldest first. Takes no write lock.
 
     Arguments:
         busy_lanes: lanes that this process is not to post to yet (they were posted to a moment ago).
-        lane: only this one.
     """
-    p = slack_posts.c
-    post_id = tx.scalar(_due(busy_lanes) if lane is None else _due(busy_lanes).where(p.lane == lane))
-    if post_id is None:
-        return None
-    row = tx.execute(
-        update(slack_posts)
-        .where(p.id == post_id, p.state.in_(_OPEN), _is_free())
-        .values(state="posting", lease_until=now() + lease_seconds, attempts=p.attempts + 1)
-        .returning(*slack_posts.c)
-    ).one_or_none()
+    query = select(_p.id).join(_heads, _heads.c.head == _p.id).where(_p.next_at <= now(), _is_free(_p))
+    if busy_lanes:
+        query = query.where(_p.lane.not_in(busy_lanes))
+    return list(tx.scalars(query.order_by(_p.id).limit(limit)))
+
+
+def due_in(tx: Connection, lane: str) -> int | None:
+    """The id of the first post of a lane, if it is due."""
+    first = select(func.min(_p.id)).where(_is_open(_p), _p.lane == lane).scalar_subquery()
+    return tx.scalar(select(_p.id).where(_p.id == first, _p.next_at <= now(), _is_free(_p)))
+
+
+def claim(tx: Connection, post_id: int, *, lease_seconds: float) -> OwedPost | None:
+    """Claim a post; None when it is not due, not first in its lane, or another poster's by now."""
+    row = tx.execute(_CLAIM, {"post_id": post_id, "lease": lease_seconds}).one_or_none()
     return None if row is None else _record(row)
-
-
-def is_any_due(tx: Connection, busy_lanes: frozenset[str]) -> bool:
-    """Whether `claim_next` would find something: a look that takes no write lock."""
-    return tx.scalar(_due(busy_lanes)) is not None
 
 
 def posted(tx: Connection, post: OwedPost, ts: str) -> None:
     """Slack has it."""
-    _update(tx, post, state="posted", ts=ts, lease_until=None, error_code=None)
+    _update(tx, post, state=PostState.POSTED, ts=ts, lease_until=None, error_code=None)
 
 
-def put_off(tx: Connection, post: OwedPost, seconds: float, code: str) -> None:
-    """Try again in `seconds`."""
-    _update(tx, post, state="owed", next_at=now() + seconds, lease_until=None, error_code=code[:60])
+def put_off(tx: Connection, post: OwedPost, seconds: float, code: str, *, is_attempt: bool = True) -> None:
+    """Try again in `seconds`. `is_attempt`: whether this attempt makes the next wait longer."""
+    _update(
+        tx,
+        post,
+        state=PostState.OWED,
+        next_at=now() + seconds,
+        lease_until=None,
+        error_code=code[:60],
+        attempts=post.attempts if is_attempt else post.attempts - 1,
+    )
 
 
 def give_up(tx: Connection, post: OwedPost, code: str) -> None:
     """A dead letter: the lane goes on without it."""
-    _update(tx, post, state="dead", lease_until=None, error_code=code[:60])
+    _update(tx, post, state=PostState.DEAD, lease_until=None, error_code=code[:60])
 
 
 def next_lane(tx: Connection, *, conversation_id: int) -> str | None:
     """The lane of the oldest post of a conversation that is waiting; None: nothing is."""
-    p = slack_posts.c
-    query = select(p.lane).where(p.conversation_id == conversation_id, p.state.in_(_OPEN))
-    return tx.scalar(query.order_by(p.id).limit(1))
-
-
-def _due(busy_lanes: frozenset[str]) -> Select[int]:
-    """The oldest post that is due and first in its lane."""
-    p = slack_posts.c
-    heads = select(func.min(p.id)).where(p.state.in_(_OPEN)).group_by(p.lane)
-    query = select(p.id).where(p.id.in_(heads), p.next_at <= now(), _is_free()).order_by(p.id)
-    return (query.where(p.lane.not_in(busy_lanes)) if busy_lanes else query).limit(1)
-
-
-def _is_free() -> ColumnElement[bool]:
-    p = slack_posts.c
-    return or_(p.lease_until.is_(None), p.lease_until <= now())
+    query = select(_p.lane).where(_p.conversation_id == conversation_id, _is_open(_p))
+    return tx.scalar(query.order_by(_p.id).limit(1))
 
 
 def _update(tx: Connection, post: OwedPost, **values: Any) -> None:
     tx.execute(update(slack_posts).where(slack_posts.c.id == post.id).values(values))
 
 
-def _record(row: Any) -> OwedPost:
+def _record(row: Row[*tuple[Any, ...]]) -> OwedPost:
     return OwedPost(
         id=row.id,
         conversation_id=row.conversation_id,
@@ -129,4 +169,5 @@ def _record(row: Any) -> OwedPost:
         inbound_id=row.inbound_id,
         lane=row.lane,
         attempts=row.attempts,
+        age=row.age,
     )

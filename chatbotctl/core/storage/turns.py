@@ -1,7 +1,8 @@
 """Turns: claiming a conversation, opening or resuming its turn, and every write that the claim's fence protects.
 
-A conversation is worked on by whoever holds its lease. `claim` is one UPDATE; each later write of that worker goes
-through `hold`, which locks the row and raises LeaseLost when the fence has moved on.
+A conversation is worked on by whoever has its lease. `claim` is one UPDATE; whatever that worker decides later is
+written in a transaction that begins with `check_fence`, which locks the row and raises LeaseLost when the fence has
+moved on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    func,
     insert,
     null,
     or_,
@@ -31,26 +33,26 @@ from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.assistant import Answer
 from chatbotctl.core.records.conversation import Conversation, HeldBy
 from chatbotctl.core.records.message import Outcome, Result, StoredMessage
-from chatbotctl.core.records.turn import Failure, Lease, Turn
+from chatbotctl.core.records.turn import FailedTurn, Failure, Lease, Turn, TurnState
 from chatbotctl.core.storage import businesses, conversations, events, inbox
 from chatbotctl.core.storage.engine import now
-from chatbotctl.core.storage.schema import business_clients, inbound_messages, turns
+from chatbotctl.core.storage.schema import business_clients, inbound_messages, outbound_messages, turns
 
 #: Most messages that one turn answers; what a burst has beyond it becomes the next turn.
 MAX_MESSAGES = 20
 
+_bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, turns.c
+
 
 def _due() -> tuple[ColumnElement[bool], ...]:
-    bc = business_clients.c
     return (
-        bc.ready_at <= now(),
-        bc.last_seq > bc.done_seq,
-        bc.held_by == HeldBy.ASSISTANT.value,
-        or_(bc.lease_until.is_(None), bc.lease_until <= now()),
+        _bc.ready_at <= now(),
+        _bc.last_seq > _bc.done_seq,
+        _bc.held_by == HeldBy.ASSISTANT,
+        or_(_bc.lease_until.is_(None), _bc.lease_until <= now()),
     )
 
 
-_bc, _i, _t = business_clients.c, inbound_messages.c, turns.c
 _CLAIM = (
     update(business_clients)
     .where(_bc.id == bindparam("conversation"), *_due())
@@ -60,10 +62,10 @@ _CLAIM = (
 _CLAIM_SIMULATED = _CLAIM.where(
     select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == _bc.done_seq + 1, _i.simulated.is_(true())).exists()
 )
-_HOLD = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
+_FENCE = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
 _TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
 _NEW_TURN = insert(turns).returning(*turns.c)
-_ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state="answered", answered_at=now())
+_ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state=TurnState.ANSWERED, answered_at=now())
 _FINISHED = update(turns).where(_t.id == bindparam("turn")).values(finished_at=now(), next_at=None)
 _GIVEN_BACK = (
     update(business_clients)
@@ -76,6 +78,13 @@ _OUTCOME = (
     .join(business_clients, _bc.id == _i.conversation_id)
     .outerjoin(turns, and_(_t.conversation_id == _i.conversation_id, _t.first_seq <= _i.seq, _t.upto_seq >= _i.seq))
     .where(_i.sid == bindparam("sid"))
+)
+_APOLOGY_AT = select(func.min(func.coalesce(_o.sent_at, _o.created_at))).where(_o.turn_id == _t.id).scalar_subquery()
+_UNANSWERED = select(_t.upto_seq, _t.error_message, _APOLOGY_AT.label("apology_at")).where(
+    # A reply that was there and only not delivered is told of by its own message.
+    _t.conversation_id == bindparam("conversation"),
+    _t.error_code.is_not(None),
+    _t.reply.is_(None),
 )
 _MESSAGES = (
     select(inbound_messages)
@@ -101,8 +110,7 @@ def claim(
 
 def due(tx: Connection, limit: int) -> list[int]:
     """Conversations that are due and not leased, longest due first."""
-    query = select(business_clients.c.id).where(*_due()).order_by(business_clients.c.ready_at).limit(limit)
-    return list(tx.scalars(query))
+    return list(tx.scalars(select(_bc.id).where(*_due()).order_by(_bc.ready_at).limit(limit)))
 
 
 def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Collection[int]) -> int:
@@ -112,17 +120,16 @@ def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Co
         conversation_ids: what it is working on. Other leases of its own (their turns broke off because the database was
             away) must run out, or nobody would ever take those conversations up again.
     """
-    bc = business_clients.c
     return tx.execute(
         update(business_clients)
-        .where(bc.owner == owner, bc.lease_until > now(), bc.id.in_(conversation_ids))
+        .where(_bc.owner == owner, _bc.lease_until > now(), _bc.id.in_(conversation_ids))
         .values(lease_until=now() + lease_seconds)
     ).rowcount
 
 
-def hold(tx: Connection, lease: Lease) -> int:
+def check_fence(tx: Connection, lease: Lease) -> int:
     """Lock the conversation for this transaction and check the fence; returns its present epoch. Raises LeaseLost."""
-    row = tx.execute(_HOLD, {"conversation": lease.conversation_id}).one_or_none()
+    row = tx.execute(_FENCE, {"conversation": lease.conversation_id}).one_or_none()
     if row is None or row.fence != lease.fence:
         raise LeaseLost
     return int(row.epoch)
@@ -137,16 +144,17 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
     conversation = conversations.get(tx, lease.conversation_id)
     first_seq = conversation.done_seq + 1
     row = tx.execute(_TURN, {"conversation": conversation.id, "first": first_seq}).one_or_none()
+    is_resumed = row is not None
     if row is None:
         messages = _burst(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
         row = _new_turn(tx, conversation, messages)
     else:
         messages = _messages(tx, conversation.id, first_seq, row.upto_seq - first_seq + 1)
     epoch = row.epoch
-    if row.state == "open" and epoch != conversation.epoch:
+    if row.state == TurnState.OPEN and epoch != conversation.epoch:
         # A reset came while the turn was put off and had said nothing yet: it is answered anew, not withdrawn.
         epoch = conversation.epoch
-        tx.execute(update(turns).where(turns.c.id == row.id).values(epoch=epoch))
+        tx.execute(update(turns).where(_t.id == row.id).values(epoch=epoch))
     return Turn(
         id=row.id,
         lease=lease,
@@ -155,7 +163,8 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
         messages=messages,
         epoch=epoch,
         attempts=row.attempts,
-        answered=row.state == "answered",
+        resumed=is_resumed,
+        answered=row.state == TurnState.ANSWERED,
         reply=row.reply,
         reply_translation=row.reply_translation,
         needs_human=row.needs_human,
@@ -185,11 +194,11 @@ def store_own_line(tx: Connection, turn: Turn, failure: Failure | None) -> None:
     tx.execute(_ANSWERED, {"turn": turn.id, **_why(failure)})
 
 
-def finish(tx: Connection, turn: Turn, state: str, failure: Failure | None = None) -> float | None:
+def finish(tx: Connection, turn: Turn, state: TurnState, failure: Failure | None = None) -> float | None:
     """End the turn and give the conversation back.
 
     Arguments:
-        state: done, dead or withdrawn.
+        state: DONE, DEAD or WITHDRAWN.
         failure: why the turn is dead.
 
     Returns the seconds until the conversation is due again, or None when nothing is waiting.
@@ -202,12 +211,10 @@ def finish(tx: Connection, turn: Turn, state: str, failure: Failure | None = Non
 
 def postpone(tx: Connection, turn: Turn, seconds: float, *, code: str) -> None:
     """Give the conversation back with its turn unfinished, due again in `seconds`."""
-    tx.execute(
-        update(turns).where(turns.c.id == turn.id).values(attempts=turns.c.attempts + 1, next_at=now() + seconds)
-    )
+    tx.execute(update(turns).where(_t.id == turn.id).values(attempts=_t.attempts + 1, next_at=now() + seconds))
     tx.execute(
         update(business_clients)
-        .where(business_clients.c.id == turn.conversation.id)
+        .where(_bc.id == turn.conversation.id)
         .values(owner=None, lease_until=None, ready_at=now() + seconds)
     )
     events.record(tx, turn.conversation.id, "postponed", turn_id=turn.id, detail={"code": code, "seconds": seconds})
@@ -219,13 +226,23 @@ def outcome(tx: Connection, sid: str) -> Outcome | None:
     if row is None:
         return None
     result, code, message = Result.QUEUED, None, None
-    if row.state == "done":
+    if row.state == TurnState.DONE:
         result = Result.REPLIED
-    elif row.state == "dead":
+    elif row.state == TurnState.DEAD:
         result, code, message = Result.FAILED, row.error_code, row.error_message
-    elif row.state == "withdrawn" or row.held_by == HeldBy.OPERATOR:
+    elif row.state == TurnState.WITHDRAWN:
+        result = Result.WITHDRAWN
+    elif row.held_by == HeldBy.OPERATOR:
         result = Result.HELD
     return Outcome(result=result, message_sid=sid, conversation_id=row.conversation_id, code=code, message=message)
+
+
+def unanswered(tx: Connection, conversation_id: int) -> list[FailedTurn]:
+    """The turns of a conversation that the assistant failed in, for its transcript."""
+    rows = tx.execute(_UNANSWERED, {"conversation": conversation_id})
+    return [
+        FailedTurn(upto_seq=row.upto_seq, message=row.error_message or "", apology_at=row.apology_at) for row in rows
+    ]
 
 
 def _new_turn(tx: Connection, conversation: Conversation, messages: Sequence[StoredMessage]) -> Row[Any]:

@@ -9,9 +9,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from chatbotctl.core.errors import NotFoundError, RefusedError
+from chatbotctl.core.errors import RefusedError
 from chatbotctl.core.records.business import Backend
 from chatbotctl.core.storage.knowledge import TEXT_SUFFIXES
+from chatbotctl.core.upkeep.operator_file import read_at_most
 
 #: Bytes of one file: a book has about one million; a provider's limit is far above.
 LARGEST = 5 * 1024 * 1024
@@ -58,7 +59,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
     if not found:
         raise RefusedError(
             f"The folder {path} has no files that end in {_listing(TEXT_SUFFIXES)}.",
-            hint="Files of other kinds are added by name.",
+            hint="Add files of other kinds by name.",
         )
 
 
@@ -67,7 +68,8 @@ def _name(path: PurePosixPath) -> str:
     name = unicodedata.normalize("NFC", str(path))
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise RefusedError(
-            f"A file's name is not usable: {name[:60]!a}.", hint=f"Up to {LONGEST_NAME} printable characters."
+            f"A file's name is not usable: {name[:60]!a}.",
+            hint=f"Give it a name of up to {LONGEST_NAME} printable characters.",
         )
     return name
 
@@ -75,18 +77,11 @@ def _name(path: PurePosixPath) -> str:
 def _content(file: Path, backend: Backend) -> bytes:
     suffix = file.suffix.lower()
     allowed = TEXT_SUFFIXES + PROVIDER_SUFFIXES if backend is Backend.OPENAI else TEXT_SUFFIXES
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST + 1)
-    except FileNotFoundError as exc:
-        raise NotFoundError(f"There is no file {file}.") from exc
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "that is no file name"
-        raise RefusedError(f"{file} cannot be read: {reason}.") from exc
+    content = read_at_most(file, LARGEST + 1)
     if suffix not in allowed:
         raise RefusedError(
             f"{file} is of a kind that the backend {backend.value} does not read.",
-            hint=f"It reads files that end in {_listing(allowed)}.",
+            hint=f"Give it files that end in {_listing(allowed)}.",
         )
     if len(content) > LARGEST:
         raise RefusedError(f"{file} is larger than {LARGEST // 1024**2} MB.", hint="Split it into several files.")

@@ -62,7 +62,7 @@ def post_webhook(
         requests.exceptions.MissingSchema,
         requests.exceptions.InvalidSchema,
     ) as exc:
-        raise ConfigurationError(f"{server_url} is not a URL.", hint="Like http://127.0.0.1:8080") from exc
+        raise ConfigurationError(f"{server_url} is not a URL.", hint="Write it like http://127.0.0.1:8080.") from exc
     except requests.RequestException as exc:
         raise OutsideError(
             f"No server answers at {url}.", reason="unreachable", hint="Start one with `chatbotctl serve`."

@@ -13,20 +13,20 @@ import pytest
 from chatbotctl.core.errors import BusinessDisabled
 from tests import installs
 from tests.cli import chatbotctl
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bench.set_up(monkeypatch, tmp_path)
+    site.set_up(monkeypatch, tmp_path)
 
 
 # list
 
 
 def test_list_json_has_the_keys_that_scripts_rely_on() -> None:
-    bench.add("nova", number="+15550002222")
-    bench.add("luna", "--backend", "openai", "--model", "gpt-test", "--language", "de")
+    site.add("nova", number="+15550002222")
+    site.add("luna", "--backend", "openai", "--model", "gpt-test", "--language", "de")
     assert chatbotctl("business", "list", "--json").json == [
         {
             "name": "luna",
@@ -48,8 +48,8 @@ def test_list_json_has_the_keys_that_scripts_rely_on() -> None:
 
 
 def test_list_for_people_says_which_are_disabled_and_why() -> None:
-    bench.add("luna")
-    bench.add("nova", number="+15550002222")
+    site.add("luna")
+    site.add("nova", number="+15550002222")
     chatbotctl("business", "disable", "nova", "--reason", "closed in January")
     run = chatbotctl("business", "list")
     assert run.code == 0
@@ -78,7 +78,7 @@ def test_install_without_a_database_says_what_to_type(monkeypatch: pytest.Monkey
 
 
 def test_show_json_has_everything_but_secrets() -> None:
-    bench.add(
+    site.add(
         "luna",
         *("--backend", "openai", "--model", "gpt-test", "--base-url", "https://ai.example/v1/"),
         *("--instructions", "You are Luna.", "--assistant-id", "asst_1", "--vector-store", "vs_1", "--vector-store"),
@@ -117,7 +117,7 @@ def test_show_json_has_everything_but_secrets() -> None:
 
 def test_show_for_people_tells_what_is_missing_and_what_the_install_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATBOTCTL_OPENAI__MODEL", "gpt-install")
-    bench.add("luna", "--backend", "openai", "--apology", "")
+    site.add("luna", "--backend", "openai", "--apology", "")
     out = chatbotctl("business", "show", "luna").out
     assert "There is no API key" in out
     assert "gpt-install (the install's)" in out
@@ -125,8 +125,8 @@ def test_show_for_people_tells_what_is_missing_and_what_the_install_gives(monkey
 
 
 def test_show_obeys_nothing_that_stands_in_the_instructions() -> None:
-    bench.add("luna")
-    with bench.core() as core:
+    site.add("luna")
+    with site.core() as core:
         installs.add_business(core, "nova", "whatsapp:+15550002222", instructions="\x1b[2J[bold]hi[/bold]")
     out = chatbotctl("business", "show", "nova").out
     assert "\x1b" not in out
@@ -134,30 +134,30 @@ def test_show_obeys_nothing_that_stands_in_the_instructions() -> None:
 
 
 def test_unknown_business_is_not_found_and_the_known_ones_are_named() -> None:
-    bench.add("luna")
+    site.add("luna")
     for command in (["show"], ["enable"], ["disable"], ["remove", "--yes"], ["update", "--model", "m"]):
         run = chatbotctl("business", command[0], "lun", *command[1:])
         assert (run.code, run.out) == (3, "")
         assert "no business called 'lun'" in run.err
-        assert "Known: luna" in run.err
+        assert "Use one of: luna" in run.err
 
 
 # disable and enable
 
 
 def test_disabled_business_refuses_messages_until_it_is_enabled_again() -> None:
-    bench.add("luna")
+    site.add("luna")
     assert chatbotctl("business", "disable", "luna").code == 0
     refused = chatbotctl("simulate", "--from", "+15557654321", "--body", "Hello")
     assert refused.code == BusinessDisabled.exit_code
     assert chatbotctl("business", "enable", "luna").code == 0
     assert chatbotctl("simulate", "--from", "+15557654321", "--body", "Hello").code == 0
-    assert bench.show()["disabled_reason"] is None
+    assert site.show()["disabled_reason"] is None
 
 
 def test_disabling_withdraws_replies_under_way() -> None:
-    bench.add("luna")
-    with bench.core() as core:
+    site.add("luna")
+    with site.core() as core:
         taken = installs.take_in(core, "Hello")
         assert chatbotctl("business", "disable", "luna").code == 0
         installs.work(core, taken.conversation_id)
@@ -166,28 +166,28 @@ def test_disabling_withdraws_replies_under_way() -> None:
 
 
 def test_disable_twice_is_fine_and_keeps_or_changes_the_reason() -> None:
-    bench.add("luna")
+    site.add("luna")
     assert "Disabled luna" in chatbotctl("business", "disable", "luna", "--reason", "holiday").err
     assert "disabled already." in chatbotctl("business", "disable", "luna").err
-    assert bench.show()["disabled_reason"] == "holiday"
+    assert site.show()["disabled_reason"] == "holiday"
     assert "reason is changed" in chatbotctl("business", "disable", "luna", "--reason", "moved\nout").err
-    assert bench.show()["disabled_reason"] == "moved out"
+    assert site.show()["disabled_reason"] == "moved out"
 
 
 def test_enable_twice_is_fine() -> None:
-    bench.add("luna")
+    site.add("luna")
     run = chatbotctl("business", "enable", "luna")
-    assert (run.code, bench.show()["disabled"]) == (0, False)
+    assert (run.code, site.show()["disabled"]) == (0, False)
     assert "enabled already" in run.err
 
 
 @pytest.mark.parametrize("reason", ["", " ", "a\x1b[2J", "r" * 501, "\ud800"])
 def test_reason_that_is_no_line_of_text_is_refused(reason: str) -> None:
-    bench.add("luna")
+    site.add("luna")
     run = chatbotctl("business", "disable", "luna", "--reason", reason)
     assert run.code == 7
     assert "--reason" in run.err
-    assert bench.show()["disabled"] is False
+    assert site.show()["disabled"] is False
 
 
 # help and completion
@@ -224,9 +224,9 @@ def _complete(words: str) -> list[str]:
 
 
 def test_completion_offers_the_names_that_there_are() -> None:
-    bench.add("luna")
-    bench.add("lumen", number="+15550002222")
-    bench.add("nova", number="+15550003333")
+    site.add("luna")
+    site.add("lumen", number="+15550002222")
+    site.add("nova", number="+15550003333")
     assert _complete("chatbotctl business show lu") == ["lumen", "luna"]
     assert _complete("chatbotctl business knowledge sync n") == ["nova"]
 

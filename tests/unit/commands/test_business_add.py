@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli import Run, chatbotctl
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bench.set_up(monkeypatch, tmp_path)
+    site.set_up(monkeypatch, tmp_path)
 
 
 def _add(*options: str, name: str = "luna", number: str = "+15550001111") -> Run:
@@ -62,7 +62,7 @@ def test_business_that_can_be_answered_for_needs_no_note(monkeypatch: pytest.Mon
 
 def test_json_is_the_business_as_show_has_it() -> None:
     run = _add("--json", "--language", "DE")
-    assert run.json == bench.show()
+    assert run.json == site.show()
     assert run.json["language"] == "de"
 
 
@@ -72,7 +72,7 @@ def test_json_is_the_business_as_show_has_it() -> None:
 @pytest.mark.parametrize("typed", ["whatsapp:+15550001111", "+1 (555) 000-1111", "WhatsApp:+1 555 000 1111"])
 def test_number_may_be_typed_in_many_ways(typed: str) -> None:
     assert _add(number=typed).code == 0
-    assert bench.show()["number"] == "whatsapp:+15550001111"
+    assert site.show()["number"] == "whatsapp:+15550001111"
 
 
 @pytest.mark.parametrize("typed", ["", "5550001111", "luna", "whatsapp:", "+1", "+99912345678901234567"])
@@ -139,13 +139,13 @@ def test_instructions_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "luna.txt"
     file.write_bytes("\ufeffDu bist Luna.\r\nSei höflich.\n".encode())
     assert _add("--instructions-file", str(file)).code == 0
-    assert bench.show()["instructions"] == "Du bist Luna.\nSei höflich."
+    assert site.show()["instructions"] == "Du bist Luna.\nSei höflich."
 
 
 def test_instructions_file_that_is_missing_is_not_found() -> None:
     run = _add("--instructions-file", "nothing.txt")
     assert run.code == 3
-    assert "There is no file `nothing.txt`" in run.err
+    assert "There is no file nothing.txt." in run.err
 
 
 @pytest.mark.parametrize(
@@ -255,21 +255,21 @@ def test_local_history_is_for_openai_only(backend: str) -> None:
 )
 def test_language_is_stored_as_tags_are_written(typed: str, stored: str) -> None:
     _add("--language", typed)
-    assert bench.show()["language"] == stored
+    assert site.show()["language"] == stored
 
 
 @pytest.mark.parametrize("model", ["gpt-5.1-mini", "qwen3:8b", "meta-llama/Llama-3.1-8B", "ft:gpt-4.1:acme::1"])
 def test_models_of_all_servers_are_taken(model: str) -> None:
     _add("--model", model)
-    assert bench.show()["model"] == model
+    assert site.show()["model"] == model
 
 
 def test_repeated_values_are_stored_once() -> None:
     _add("--slack-user", "U1", "--slack-user", "U1", "--vector-store", "vs_1", "--vector-store", "vs_1")
-    shown = bench.show()
+    shown = site.show()
     assert (shown["slack_users"], shown["vector_stores"]) == (["U1"], ["vs_1"])
 
 
 def test_empty_apology_sends_nothing() -> None:
     _add("--apology", "")
-    assert bench.show()["apology"] == ""
+    assert site.show()["apology"] == ""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli import Run, chatbotctl
 from tests.fakes.openai_server import FakeOpenAI
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 SID = "AC" + "0a" * 16
 GOOD = {"openai": "sk-canary-5f1c", "twilio": f"{SID}:canary-token", "slack": "xoxb-1-canary"}
@@ -20,8 +20,8 @@ GOOD = {"openai": "sk-canary-5f1c", "twilio": f"{SID}:canary-token", "slack": "x
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bench.set_up(monkeypatch, tmp_path)
-    bench.add("luna")
+    site.set_up(monkeypatch, tmp_path)
+    site.add("luna")
 
 
 def _set(provider: str, secret: str, *options: str) -> Run:
@@ -65,7 +65,7 @@ def test_stored_secret_is_what_the_business_is_answered_with(
 def test_secret_from_a_file_needs_no_prompt() -> None:
     Path("key.txt").write_text("  sk-canary\r\n")
     assert _set("openai", "", "--file", "key.txt").code == 0
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         assert core.vault.secret(tx, 1, "openai") == "sk-canary"
 
 
@@ -89,7 +89,7 @@ def test_secret_typed_on_a_terminal_is_not_echoed() -> None:
 def test_secret_is_replaced() -> None:
     _set("openai", "sk-old")
     assert "Replaced the openai credentials" in _set("openai", "sk-new").err
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         assert core.vault.secret(tx, 1, "openai") == "sk-new"
 
 
@@ -161,7 +161,7 @@ def test_business_whose_key_was_lost_can_be_shown_and_says_so(tmp_path: Path) ->
     _set("openai", "sk-canary")
     chatbotctl("business", "update", "luna", "--backend", "openai", "--model", "m")
     (tmp_path / "secret.key").unlink()
-    assert "no usable key for credentials" in str(bench.show()["problem"])
+    assert "no usable key for credentials" in str(site.show()["problem"])
 
 
 def test_list_json_has_the_keys_that_scripts_rely_on() -> None:

@@ -9,12 +9,12 @@ import pytest
 from tests.cli import Run, chatbotctl
 from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI) -> None:
-    bench.set_up(monkeypatch, tmp_path, fake_openai)
+    site.set_up(monkeypatch, tmp_path, fake_openai)
     Path("faq.md").write_text("# Opening hours\n\nNine to five.\n")
     Path("prices.txt").write_text("Bread: 3 EUR")
 
@@ -36,7 +36,7 @@ def _copies(fake: FakeOpenAI) -> list[str]:
 
 
 def test_offline_business_answers_from_a_file_that_was_added(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna")
+    site.add("luna")
     run = _knowledge("add", "faq.md", "prices.txt")
     assert (run.code, run.out) == (0, "")
     assert "Kept 2 files (2 new) for luna." in run.err
@@ -46,7 +46,7 @@ def test_offline_business_answers_from_a_file_that_was_added(fake_openai: FakeOp
 
 
 def test_file_added_again_replaces_the_one_of_its_name() -> None:
-    bench.add("luna")
+    site.add("luna")
     _knowledge("add", "faq.md", "prices.txt")
     Path("faq.md").write_text("# Opening hours\n\nTen to six.\n")
     Path("new.md").write_text("New")
@@ -57,7 +57,7 @@ def test_file_added_again_replaces_the_one_of_its_name() -> None:
 
 
 def test_one_bad_file_keeps_all_out() -> None:
-    bench.add("luna")
+    site.add("luna")
     Path("bad.md").write_bytes(b"caf\xe9")
     run = _knowledge("add", "faq.md", "bad.md")
     assert run.code == 7
@@ -66,12 +66,12 @@ def test_one_bad_file_keeps_all_out() -> None:
 
 
 def test_file_that_is_missing_is_not_found() -> None:
-    bench.add("luna")
+    site.add("luna")
     assert _knowledge("add", "nothing.md").code == 3
 
 
 def test_openai_business_has_its_files_uploaded_and_searched(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     run = _knowledge("add", "faq.md", "prices.txt")
     assert run.code == 0
     assert "Uploaded 2; 0 were there already" in run.err
@@ -79,11 +79,11 @@ def test_openai_business_has_its_files_uploaded_and_searched(fake_openai: FakeOp
     assert _copies(fake_openai) == ["faq.md", "prices.txt"]
     chatbotctl("simulate", "--from", "+15557654321", "--body", "Hello")
     (asked,) = fake_openai.seen("/v1/responses")
-    assert asked.json["tools"][0]["vector_store_ids"] == bench.show()["vector_stores"]
+    assert asked.json["tools"][0]["vector_store_ids"] == site.show()["vector_stores"]
 
 
 def test_upload_can_wait(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     run = _knowledge("add", "faq.md", "--no-sync")
     assert run.code == 0
     assert "chatbotctl business knowledge sync luna" in run.err
@@ -92,7 +92,7 @@ def test_upload_can_wait(fake_openai: FakeOpenAI) -> None:
 
 
 def test_file_is_kept_when_the_upload_fails_and_sync_goes_on(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     fake_openai.plan("/v1/files", method="POST", response=Response(503, {}))
     run = _knowledge("add", "faq.md")
     assert run.code == 5
@@ -104,7 +104,7 @@ def test_file_is_kept_when_the_upload_fails_and_sync_goes_on(fake_openai: FakeOp
 
 
 def test_without_an_api_key_the_file_is_kept_and_the_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL")
     run = _knowledge("add", "faq.md")
@@ -115,7 +115,7 @@ def test_without_an_api_key_the_file_is_kept_and_the_key_is_asked_for(monkeypatc
 
 @pytest.mark.parametrize("backend", ["chat", "threads"])
 def test_backend_that_reads_no_files_says_so(backend: str) -> None:
-    bench.add("luna", "--backend", backend)
+    site.add("luna", "--backend", backend)
     run = _knowledge("add", "faq.md")
     assert run.code == 0
     assert f"The backend {backend} does not read its 1 knowledge files." in run.err
@@ -125,7 +125,7 @@ def test_backend_that_reads_no_files_says_so(backend: str) -> None:
 
 
 def test_list_json_has_the_keys_that_scripts_rely_on() -> None:
-    bench.add("luna")
+    site.add("luna")
     _knowledge("add", "prices.txt")
     (file,) = _knowledge("list", "--json").json
     assert file.pop("added_at").endswith("Z")
@@ -137,8 +137,14 @@ def test_list_json_has_the_keys_that_scripts_rely_on() -> None:
     }
 
 
+def test_list_of_a_business_that_reads_its_files_here_speaks_of_no_copies() -> None:
+    site.add("luna")
+    _knowledge("add", "faq.md")
+    assert _knowledge("list").out.splitlines()[1].split()[-1] == "-"
+
+
 def test_list_for_people_says_what_the_provider_has() -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     _knowledge("add", "faq.md", "prices.txt")
     Path("faq.md").write_text("Changed")
     Path("new.md").write_text("New")
@@ -150,7 +156,7 @@ def test_list_for_people_says_what_the_provider_has() -> None:
 
 
 def test_empty_list_says_what_to_type() -> None:
-    bench.add("luna")
+    site.add("luna")
     run = _knowledge("list")
     assert (run.code, run.out) == (0, "")
     assert "chatbotctl business knowledge add luna PATH" in run.err
@@ -160,7 +166,7 @@ def test_empty_list_says_what_to_type() -> None:
 
 
 def test_removed_file_is_gone_here_and_at_the_provider(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     _knowledge("add", "faq.md", "prices.txt")
     run = _knowledge("remove", "faq.md", "--yes")
     assert run.code == 0
@@ -170,7 +176,7 @@ def test_removed_file_is_gone_here_and_at_the_provider(fake_openai: FakeOpenAI) 
 
 
 def test_copy_is_deleted_also_when_the_backend_is_another_by_now(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     _knowledge("add", "faq.md")
     chatbotctl("business", "update", "luna", "--backend", "knowledge")
     assert _knowledge("remove", "faq.md", "--yes").code == 0
@@ -178,7 +184,7 @@ def test_copy_is_deleted_also_when_the_backend_is_another_by_now(fake_openai: Fa
 
 
 def test_provider_that_is_down_keeps_the_file_unless_its_copy_may_stay(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     _knowledge("add", "faq.md")
     fake_openai.plan("/files/", method="DELETE", times=9, response=Response(500, {}))
     run = _knowledge("remove", "faq.md", "--yes")
@@ -191,7 +197,7 @@ def test_provider_that_is_down_keeps_the_file_unless_its_copy_may_stay(fake_open
 
 
 def test_remove_asks_and_needs_yes_where_nobody_can_be_asked() -> None:
-    bench.add("luna")
+    site.add("luna")
     _knowledge("add", "faq.md")
     assert _knowledge("remove", "faq.md").code == 7
     run = _knowledge("remove", "faq.md", "--dry-run")
@@ -200,7 +206,7 @@ def test_remove_asks_and_needs_yes_where_nobody_can_be_asked() -> None:
 
 
 def test_remove_of_a_file_that_is_not_there_changes_nothing() -> None:
-    bench.add("luna")
+    site.add("luna")
     _knowledge("add", "faq.md")
     run = _knowledge("remove", "faq.md", "nothing.md", "--yes")
     assert run.code == 3
@@ -212,7 +218,7 @@ def test_remove_of_a_file_that_is_not_there_changes_nothing() -> None:
 
 
 def test_sync_twice_uploads_once(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     _knowledge("add", "faq.md", "--no-sync")
     assert "Uploaded 1; 0 were there already" in _knowledge("sync").err
     assert "Nothing to upload; 1 were there already" in _knowledge("sync").err
@@ -220,14 +226,14 @@ def test_sync_twice_uploads_once(fake_openai: FakeOpenAI) -> None:
 
 
 def test_sync_without_files_does_nothing(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     run = _knowledge("sync")
     assert (run.code, fake_openai.requests) == (0, [])
     assert "no knowledge files" in run.err
 
 
 def test_sync_of_an_offline_business_has_nothing_to_do(fake_openai: FakeOpenAI) -> None:
-    bench.add("luna")
+    site.add("luna")
     _knowledge("add", "faq.md")
     run = _knowledge("sync")
     assert (run.code, fake_openai.requests) == (0, [])
@@ -236,7 +242,7 @@ def test_sync_of_an_offline_business_has_nothing_to_do(fake_openai: FakeOpenAI) 
 
 @pytest.mark.parametrize("backend", ["chat", "threads"])
 def test_sync_where_no_store_is_searched_is_refused(backend: str) -> None:
-    bench.add("luna", "--backend", backend)
+    site.add("luna", "--backend", backend)
     run = _knowledge("sync")
     assert run.code == 7
     assert "--backend openai" in run.err

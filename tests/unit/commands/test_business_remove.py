@@ -11,16 +11,16 @@ from tests import installs
 from tests.cli import chatbotctl
 from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI) -> None:
-    bench.set_up(monkeypatch, tmp_path, fake_openai)
+    site.set_up(monkeypatch, tmp_path, fake_openai)
 
 
 def _with_knowledge() -> None:
-    bench.add("luna", "--backend", "openai")
+    site.add("luna", "--backend", "openai")
     Path("faq.md").write_text("Nine to five.")
     assert chatbotctl("business", "knowledge", "add", "luna", "faq.md").code == 0
 
@@ -30,7 +30,7 @@ def _names() -> list[str]:
 
 
 def test_nothing_is_removed_where_nobody_can_be_asked() -> None:
-    bench.add("luna")
+    site.add("luna")
     run = chatbotctl("business", "remove", "luna", stdin="y\n")
     assert run.code == 7
     assert "--yes" in run.err
@@ -40,7 +40,7 @@ def test_nothing_is_removed_where_nobody_can_be_asked() -> None:
 def test_dry_run_says_what_would_go_and_changes_nothing(fake_openai: FakeOpenAI) -> None:
     _with_knowledge()
     chatbotctl("business", "credentials", "set", "luna", "slack", stdin="xoxb-1\n")
-    with bench.core() as core:
+    with site.core() as core:
         installs.answer(core, "Hello")
     run = chatbotctl("business", "remove", "luna", "--dry-run")
     assert run.code == 0
@@ -54,8 +54,8 @@ def test_dry_run_says_what_would_go_and_changes_nothing(fake_openai: FakeOpenAI)
 
 def test_business_goes_with_its_threads_and_its_copies_at_the_provider(fake_openai: FakeOpenAI) -> None:
     _with_knowledge()
-    bench.add("nova", number="+15550002222")
-    with bench.core() as core:
+    site.add("nova", number="+15550002222")
+    with site.core() as core:
         installs.answer(core, "Hello")
         installs.answer(core, "Hello", sender="whatsapp:+15552220001")
         installs.answer(core, "Hello", receiver="whatsapp:+15550002222")
@@ -64,7 +64,7 @@ def test_business_goes_with_its_threads_and_its_copies_at_the_provider(fake_open
     assert "Removed luna with 2 threads." in run.err
     assert _names() == ["nova"]
     assert fake_openai.vector_stores.files == {}
-    assert bench.show("nova")["threads"] == 1
+    assert site.show("nova")["threads"] == 1
 
 
 def test_provider_that_is_down_keeps_the_business_unless_the_copies_may_stay(fake_openai: FakeOpenAI) -> None:
@@ -83,9 +83,9 @@ def test_threads_of_the_business_leave_the_shared_cache_and_others_stay(
     monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
-    bench.add("luna")
-    bench.add("nova", number="+15550002222")
-    with bench.core() as core:
+    site.add("luna")
+    site.add("nova", number="+15550002222")
+    with site.core() as core:
         installs.answer(core, "Hello")
         installs.answer(core, "Hello", receiver="whatsapp:+15550002222")
     with redis.Redis.from_url(redis_url) as client:
@@ -95,8 +95,8 @@ def test_threads_of_the_business_leave_the_shared_cache_and_others_stay(
 
 
 def test_redis_that_is_down_is_told_after_the_business_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.add("luna")
-    with bench.core() as core:
+    site.add("luna")
+    with site.core() as core:
         installs.answer(core, "Hello")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     run = chatbotctl("business", "remove", "luna", "--yes")

@@ -12,7 +12,7 @@ import redis
 from chatbotctl.core.storage import conversations
 from tests import installs
 from tests.cli import chatbotctl
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 LUNA, NOVA = "whatsapp:+15550001111", "whatsapp:+15550002222"
 ANA = "whatsapp:+5511987654321"
@@ -23,9 +23,9 @@ UNKNOWN = f"whatsapp:+15557650000_{LUNA}"
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_url: str) -> None:
     """A business with one thread in the database, and an empty Redis."""
-    bench.set_up(monkeypatch, tmp_path)
-    bench.add("luna", number=LUNA)
-    with bench.core() as core:
+    site.set_up(monkeypatch, tmp_path)
+    site.add("luna", number=LUNA)
+    with site.core() as core:
         thread = installs.take_in(core, sender=ANA, receiver=LUNA).conversation_id
         with core.database.write() as tx:
             conversations.set_ai_thread(tx, thread, "conv_1")
@@ -68,7 +68,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(operator: redis.Redis)
     put(operator, UNKNOWN)
     assert chatbotctl("cache", "rebuild", "--dry-run").out == "Would write 1 entry and remove 1.\n"
     run = chatbotctl("cache", "rebuild", "--dry-run", "--json")
-    assert (run.json["written"], run.json["removed"]) == (1, 1)
+    assert (run.json["written"], run.json["removed"], run.json["dry_run"]) == (1, 1, True)
     assert operator.keys() == [UNKNOWN]
 
 
@@ -163,7 +163,7 @@ def test_entry_that_is_nowhere_is_not_found() -> None:
 
 
 def test_business_has_to_be_named_when_there_are_several() -> None:
-    bench.add("nova", number=NOVA)
+    site.add("nova", number=NOVA)
     run = chatbotctl("cache", "show", "--from", ANA)
     assert run.code == 7
     assert "--to" in run.err

@@ -153,6 +153,62 @@ def test_wrong_settings_are_named_with_what_is_allowed(text: str, words: list[st
         assert word in run.err
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"CHATBOTCTL_SECRET_KEY": "canary"}, ["secret key is not usable", "chatbotctl init"]),
+        (
+            {
+                "GOOGLE_APPLICATION_CREDENTIALS": "/nope",
+                "CHATBOTCTL_TRANSLATE__ENABLED": "true",
+                "TARGET_LANGUAGE": "de",
+            },
+            ["GOOGLE_APPLICATION_CREDENTIALS: translate.credentials_file: there is no file /nope"],
+        ),
+        ({"TARGET_LANGUAGE": "klingon"}, ["TARGET_LANGUAGE: translate.target_language: must be a language tag"]),
+        ({"SLACK_API_BASE_URL": "https://slack.example"}, ["slack.api_base_url: must end in /api/"]),
+        ({"CHATBOTCTL_OPENAI__TIMEOUT_SECONDS": "inf"}, ["openai.timeout_seconds: ", "finite"]),
+        ({"CHATBOTCTL_WORKER__LEASE_SECONDS": "nan"}, ["worker.lease_seconds: ", "finite"]),
+        ({"CHATBOTCTL_SERVER__TRUSTED_PROXIES": "proxy"}, ["server.trusted_proxies"]),
+        ({"DATABASE_URL": "sqlite://"}, ["database.url names no file"]),
+        ({"DATABASE_URL": "postgresql+asyncpg://u:canary@h/d"}, ["postgresql+asyncpg", "not installed"]),
+        ({"CHATBOTCTL_SERVER_PORT": "1"}, ["Did you mean `CHATBOTCTL_SERVER__PORT`", "Try: Two underscores"]),
+        ({"CHATBOTCTL_SERVR__PORT": "1"}, ["Did you mean `server`", "Try: docs/settings.md"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_variables_are_named(
+    variables: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = chatbotctl("config", "validate")
+    assert (run.code, run.out) == (4, "")
+    for word in words:
+        assert word in run.err
+    assert "canary" not in run.err
+
+
+def test_key_file_that_others_can_read_is_named(tmp_path: Path) -> None:
+    chatbotctl("init")
+    (tmp_path / "secret.key").chmod(0o644)
+    run = chatbotctl("config", "validate")
+    assert run.code == 4
+    assert "secret.key can be read by others" in run.err
+
+
+def test_what_is_merely_odd_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nope")
+    run = chatbotctl("config", "validate")
+    assert (run.code, run.out) == (0, "Everything fits.\n")
+    assert "there is no file /nope" in run.err
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    monkeypatch.setenv("CHATBOTCTL_TRANSLATE__ENABLED", "true")
+    run = chatbotctl("config", "validate")
+    assert (run.code, run.out) == (0, "Everything fits.\n")
+    assert "without translate.target_language" in run.err
+
+
 def test_config_file_that_is_not_there_is_named() -> None:
     run = chatbotctl("--config", "nowhere.toml", "config", "validate")
     assert run.code == 4

@@ -9,7 +9,7 @@ import pytest
 
 from chatbotctl.core.upkeep.demo import ADDRESS, NAME
 from tests.cli import chatbotctl
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 
 def mode(path: Path) -> int:
@@ -60,7 +60,7 @@ def test_demo_is_added_once_and_also_later() -> None:
 
 def test_demo_does_not_move_in_with_real_businesses() -> None:
     chatbotctl("init")
-    bench.add("luna")
+    site.add("luna")
     run = chatbotctl("init", "--demo")
     assert run.code == 6
     assert "no demo was added" in run.err
@@ -104,6 +104,26 @@ def test_key_that_cannot_be_written_is_a_clear_error(tmp_path: Path, monkeypatch
     run = chatbotctl("--config", str(tmp_path / "config.toml"), "init")
     assert run.code == 4
     assert "Unexpected" not in run.err
+
+
+def test_database_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    chatbotctl("init")
+    (tmp_path / "chatbotctl.db").chmod(0o640)
+    run = chatbotctl("init")
+    assert run.code == 0
+    assert f"Others on this machine can read {tmp_path / 'chatbotctl.db'}" in run.err
+    assert f"chmod 600 {tmp_path / 'chatbotctl.db'}" in run.err
+    (tmp_path / "chatbotctl.db").chmod(0o600)
+    assert "Others" not in chatbotctl("init").err
+
+
+def test_key_file_that_is_a_link_to_nowhere_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").symlink_to(tmp_path / "volume" / "secret.key")
+    run = chatbotctl("init")
+    assert run.code == 4
+    assert f"is a link to {tmp_path / 'volume' / 'secret.key'}, which is not there" in run.err
+    assert "remove the link" in run.err
+    assert (tmp_path / "secret.key").is_symlink()
 
 
 def test_quiet_init_says_nothing() -> None:

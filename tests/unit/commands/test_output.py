@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatbotctl.commands import output
@@ -94,6 +94,7 @@ def test_hostile_text_is_shown_and_not_obeyed(show: str, text: str) -> None:
     assert dangers(shown) == []
 
 
+@settings(deadline=None)  # the first example loads rich
 @given(ANY_TEXT)
 @example("".join(HOSTILE))
 def test_printing_any_text_never_fails_and_emits_no_control_character(text: str) -> None:
@@ -133,14 +134,14 @@ def test_escape_is_shown_as_its_symbol_and_an_override_by_its_name() -> None:
 @example("".join(HOSTILE))
 def test_json_gives_back_any_text_and_emits_nothing_that_a_terminal_obeys(text: str) -> None:
     value = {"body": text, text: [text]}
-    for written in (printed(lambda: output.json_document(value)), printed(lambda: output.json_line(value))):
-        assert dangers(written) == []
-        assert not _ISOLATES & set(written)
-        assert json.loads(written) == value
+    written = printed(lambda: output.json_document(value))
+    assert dangers(written) == []
+    assert not _ISOLATES & set(written)
+    assert json.loads(written) == value
 
 
 def test_json_keeps_readable_text_readable() -> None:
-    assert printed(lambda: output.json_line({"body": "Olá, 世界 🥐"})) == '{"body": "Olá, 世界 🥐"}\n'
+    assert printed(lambda: output.json_document({"body": "Olá, 世界 🥐"})) == '{\n  "body": "Olá, 世界 🥐"\n}\n'
 
 
 # tables on a pipe
@@ -164,16 +165,17 @@ def test_speech_leaves_no_blanks_at_the_end_of_lines() -> None:
 # quiet
 
 
-def test_quiet_leaves_out_notes_and_progress_but_not_data_and_errors() -> None:
+def test_quiet_leaves_out_notes_and_progress_but_not_data_warnings_and_errors() -> None:
     output.be_quiet(True)
 
     def work() -> None:
         output.note("a note")
         with output.progress("Working", total=10, unit="things") as advance:
             advance(10)
+        output.warning("a warning")
         output.error(ChatbotError("an error"))
 
-    assert noted(work) == "Error: an error\n"
+    assert noted(work) == "a warning\nError: an error\n"
     assert printed(lambda: output.line("data")) == "data\n"
 
 
@@ -200,6 +202,36 @@ def test_on_a_terminal_only_a_yes_goes_on(answer: str, agreed: bool) -> None:
     shown = on_terminal([sys.executable, "-c", script], typed=answer + "\n")
     assert "Remove it? [y/N]" in shown
     assert ("went on" in shown) is agreed
+
+
+# the terminal's width
+
+LONG = "Serving on port eight thousand and eighty of this machine, for everybody. Stop with Ctrl-C"
+PATH = "/" + "very-long-folder/" * 6 + "file.db"
+
+
+@pytest.mark.parametrize(
+    "call", ["note({0!r})", "error(ChatbotError({0!r}, hint={0!r}))", "confirm({0!r}, yes=False)"], ids=lambda c: c[:5]
+)
+def test_terminal_breaks_lines_between_words(call: str) -> None:
+    script = "from chatbotctl.commands import output\nfrom chatbotctl.core.errors import ChatbotError\n"
+    shown = on_terminal([sys.executable, "-c", f"{script}output.{call.format(LONG)}"], typed="y\n", TERM="dumb")
+    lines = shown.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    said = " ".join(line.strip() for line in lines)
+    assert LONG in said
+
+
+def test_path_longer_than_the_screen_stays_in_one_piece() -> None:
+    script = f"from chatbotctl.commands import output; output.note('Made the database: {PATH}')"
+    assert PATH in on_terminal([sys.executable, "-c", script])
+
+
+def test_pipe_gets_each_line_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert LONG in noted(lambda: output.note(LONG))
+    assert LONG in noted(lambda: output.error(ChatbotError(LONG)))
 
 
 # progress

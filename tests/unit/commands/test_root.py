@@ -17,7 +17,7 @@ from chatbotctl.commands import session
 from tests import installs
 from tests.cli import chatbotctl
 from tests.fakes.openai_server import FakeOpenAI
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 NUMBER = "whatsapp:+15550001111"
 #: What takes long to import: none of it is there before a command runs.
@@ -111,7 +111,7 @@ def test_1_a_fault_of_our_own_shows_its_type_alone(monkeypatch: pytest.MonkeyPat
     _break(monkeypatch)
     run = chatbotctl("config", "show")
     assert run.code == 1
-    assert run.err == "Error: Unexpected fault: ZeroDivisionError.\nTry: Again with --debug for the traceback.\n"
+    assert run.err == "Error: Unexpected fault: ZeroDivisionError.\nTry: Run it again with --debug for the traceback.\n"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_2_wrong_usage(args: tuple[str, ...]) -> None:
 
 
 def test_3_not_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bench.set_up(monkeypatch, tmp_path)
+    site.set_up(monkeypatch, tmp_path)
     assert chatbotctl("thread", "show", "1").code == 3
 
 
@@ -147,8 +147,8 @@ def test_6_conflict() -> None:
 
 
 def test_7_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bench.set_up(monkeypatch, tmp_path)
-    bench.add("luna", number=NUMBER)
+    site.set_up(monkeypatch, tmp_path)
+    site.add("luna", number=NUMBER)
     chatbotctl("business", "disable", "luna")
     assert chatbotctl("simulate", "--from", "+15557654321", "--body", "Hello").code == 7
 
@@ -156,7 +156,7 @@ def test_7_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_8_a_check_found_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_url: str) -> None:
     import redis
 
-    bench.set_up(monkeypatch, tmp_path)
+    site.set_up(monkeypatch, tmp_path)
     monkeypatch.setenv("REDIS_URL", redis_url)
     with redis.Redis.from_url(redis_url) as client:
         client.set("whatsapp:+1_whatsapp:+2", "stale")
@@ -166,8 +166,8 @@ def test_8_a_check_found_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_130_ctrl_c_ends_a_command_that_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI
 ) -> None:
-    bench.set_up(monkeypatch, tmp_path, fake_openai)
-    bench.add("luna", "--backend", "openai", number=NUMBER)
+    site.set_up(monkeypatch, tmp_path, fake_openai)
+    site.add("luna", "--backend", "openai", number=NUMBER)
     fake_openai.thinking = 60.0
     command = [sys.executable, "-m", "chatbotctl", "simulate", "--from", "+15557654321", "--body", "Hello"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -206,6 +206,12 @@ def test_debug_keeps_the_exit_code_and_the_sentence() -> None:
     assert run.code == 6
     assert "Traceback" in run.err
     assert "Error: The database has no tables yet." in run.err
+
+
+def test_debug_as_another_options_value_shows_no_traceback() -> None:
+    run = chatbotctl("thread", "list", "--business", "--debug")
+    assert run.code == 6
+    assert "Traceback" not in run.err
 
 
 def test_error_is_a_sentence_and_the_next_thing_to_type() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import select, update
 from twilio.request_validator import RequestValidator
 
+from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage import schema as tables
 from tests import installs
 from tests.cli import Run, chatbotctl
@@ -18,7 +21,7 @@ from tests.fakes.loopback import LoopbackServer, Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import ACCOUNT, TOKEN, FakeTwilio
-from tests.unit.commands import business_bench as bench
+from tests.unit.commands import business_site as site
 
 LUNA, NOVA = "whatsapp:+15550001111", "whatsapp:+15550002222"
 ANA = "whatsapp:+15557654321"
@@ -30,11 +33,11 @@ def install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
 ) -> Iterator[None]:
     """A business that OpenAI answers for, and a Twilio account that must never be used."""
-    bench.set_up(monkeypatch, tmp_path, fake_openai)
+    site.set_up(monkeypatch, tmp_path, fake_openai)
     monkeypatch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT)
     monkeypatch.setenv("TWILIO_AUTH_TOKEN", TOKEN)
     monkeypatch.setenv("TWILIO_API_BASE_URL", fake_twilio.url)
-    bench.add("luna", "--backend", "openai", number=LUNA)
+    site.add("luna", "--backend", "openai", number=LUNA)
     yield
     assert fake_twilio.requests == []
 
@@ -178,6 +181,13 @@ def test_business_without_a_usable_assistant_apologises_and_says_what_is_missing
     assert len(messages()) == 4
 
 
+def test_second_copy_of_a_message_that_failed_ends_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHATBOTCTL_OPENAI__MODEL")
+    first = result("Hello", "--sid", "SM1", code=4)
+    again = result("Hello", "--sid", "SM1", code=4)
+    assert again["replies"] == first["replies"]
+
+
 def test_ai_that_fails_apologises_and_is_an_outside_failure(fake_openai: FakeOpenAI) -> None:
     fake_openai.plan("/v1/responses", times=9, delay=0, cut=True)
     said = result(code=5)
@@ -186,9 +196,28 @@ def test_ai_that_fails_apologises_and_is_an_outside_failure(fake_openai: FakeOpe
     assert simulate().err.count("Error: ") == 1
 
 
+def test_failed_answer_says_what_to_look_at_and_no_log_stands_in_between(fake_openai: FakeOpenAI) -> None:
+    fake_openai.plan("/v1/responses", times=9, delay=0, cut=True)
+    run = simulate()
+    assert "Try: `chatbotctl thread show 1`" in run.err
+    assert "turn_failed" not in run.err
+    assert "ask_failed" not in run.err
+    run = chatbotctl("--verbose", "simulate", "--from", ANA, "--body", "Hello")
+    assert "turn_failed" in run.err
+    assert "ask_failed" in run.err
+
+
+def test_refused_key_points_to_the_credentials(monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI) -> None:
+    fake_openai.plan("/v1/conversations", times=9, response=Response(401, {"error": {"message": "No."}}))
+    run = simulate()
+    assert run.code == 5
+    assert "refused the API key" in run.err
+    assert "business credentials set NAME openai" in run.err
+
+
 def test_held_thread_keeps_the_assistant_quiet(fake_openai: FakeOpenAI) -> None:
     simulate()
-    with bench.core() as core, core.database.write() as tx:
+    with site.core() as core, core.database.write() as tx:
         tx.execute(update(tables.business_clients).values(held_by="operator"))
     said = result("Are you there?")
     assert (said["outcome"], said["status"], said["replies"]) == ("held", 200, [])
@@ -198,8 +227,22 @@ def test_held_thread_keeps_the_assistant_quiet(fake_openai: FakeOpenAI) -> None:
     assert "operator" in run.err
 
 
+def test_answer_that_a_reset_overtook_is_withdrawn_and_no_failure(fake_openai: FakeOpenAI) -> None:
+    def reset(text: str) -> str:
+        with site.core() as core, core.database.write() as tx:
+            conversations.reset(tx, conversations.get(tx, 1))
+        return text
+
+    fake_openai.reply = reset
+    said = result()
+    assert (said["outcome"], said["status"], said["replies"]) == ("withdrawn", 200, [])
+    run = simulate()
+    assert (run.code, run.out) == (0, "")
+    assert "withdrawn: a reset" in run.err
+
+
 def test_business_has_to_be_named_when_there_are_several() -> None:
-    bench.add("nova", number=NOVA)
+    site.add("nova", number=NOVA)
     run = simulate()
     assert run.code == 7
     assert "--to" in run.err
@@ -251,12 +294,12 @@ def test_body_and_sender_are_asked_for() -> None:
 def test_customer_who_waits_is_left_to_the_server(monkeypatch: pytest.MonkeyPatch, fake_openai: FakeOpenAI) -> None:
     monkeypatch.setattr("chatbotctl.commands.simulate.GRACE_SECONDS", 0.2)
     monkeypatch.setenv("CHATBOTCTL_OPENAI__TURN_DEADLINE_SECONDS", "0.1")
-    with bench.core() as core:
+    with site.core() as core:
         real = installs.take_in(core, "I am real", sender=ANA, receiver=LUNA)
     said = result("I am not")
     assert (said["outcome"], said["replies"]) == ("queued", [])
     assert fake_openai.asked == []
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         assert tx.execute(select(tables.turns)).all() == []
         seqs = tx.execute(select(tables.inbound_messages.c.sid).order_by(tables.inbound_messages.c.seq)).all()
     assert seqs[0].sid == real.sid
@@ -266,7 +309,7 @@ def test_nothing_goes_to_slack_unless_told_to(monkeypatch: pytest.MonkeyPatch, f
     _with_slack(monkeypatch, fake_slack)
     assert simulate().code == 0
     assert fake_slack.requests == []
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         assert tx.execute(select(tables.slack_posts)).all() == []
 
 
@@ -279,6 +322,30 @@ def test_slack_gets_it_marked_as_simulated_when_told_to(monkeypatch: pytest.Monk
     assert "simulated" in posted[0]
     assert "Do you have bread?" in posted[0]
     assert "You said: Do you have bread?" in posted[1]
+
+
+def test_reply_does_not_wait_for_slack(monkeypatch: pytest.MonkeyPatch, fake_slack: FakeSlack) -> None:
+    _with_slack(monkeypatch, fake_slack)
+    printed: list[str] = []
+
+    def slow(*_: object, **__: object) -> bool:
+        time.sleep(0.5)
+        printed.append(sys.stdout.getvalue())  # type: ignore[attr-defined]
+        return False
+
+    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.post_all", slow)
+    run = simulate("Hello", "--slack", "--json")
+    assert printed == [run.out]
+    assert run.json["elapsed_ms"] < 500
+    assert "Slack has not taken everything yet" in run.err
+
+
+def test_slack_that_is_not_set_up_is_said() -> None:
+    run = simulate("Hello", "--slack")
+    assert (run.code, run.out) == (0, "You said: Hello\n")
+    assert "No Slack token is set: nothing was mirrored." in run.err
+    assert "SLACK_BOT_TOKEN" in run.err
+    assert "Slack" not in simulate("Hello").err
 
 
 def _with_slack(monkeypatch: pytest.MonkeyPatch, fake_slack: FakeSlack) -> None:
@@ -306,6 +373,22 @@ def test_refusal_by_a_server_ends_as_it_would_here(status: int, body: Any, code:
         run = simulate("Hello", "--url", server.url)
     assert said["status"] == status
     assert f"The server answered {status}" in run.err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (403, "bad_signature", "PUBLIC_URL and TWILIO_AUTH_TOKEN"),
+        (403, "business_disabled", "chatbotctl business enable"),
+        (500, "business_not_found", "chatbotctl business list"),
+        (503, "storage_unavailable", "chatbotctl db current"),
+        (404, "not_found", "--url is a chatbotctl server's address"),
+        (418, "teapot", "The server's log"),
+    ],
+)
+def test_refusal_by_a_server_says_what_helps(status: int, code: str, hint: str) -> None:
+    with Answering(Response(status, {"error": "No.", "code": code})) as server:
+        assert hint in simulate("Hello", "--url", server.url).err
 
 
 def test_webhook_is_signed_with_the_installs_token_and_says_that_it_is_simulated(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatbotctl.core.adapters.slack_manifest import SCOPES, manifest
+from chatbotctl.core.upkeep.slack_manifest import SCOPES, manifest
 from tests.cli import chatbotctl
 
 

@@ -16,7 +16,9 @@ from chatbotctl.core.storage import conversations, inbox
 from chatbotctl.core.storage import schema as tables
 from tests import installs
 from tests.cli import Run, chatbotctl
-from tests.unit.commands import business_bench as bench
+from tests.fakes.loopback import Response
+from tests.fakes.openai_server import FakeOpenAI
+from tests.unit.commands import business_site as site
 
 LUNA, NOVA = "whatsapp:+15550001111", "whatsapp:+15550002222"
 ANA, BEN = "whatsapp:+15557654321", "whatsapp:+15557650000"
@@ -25,9 +27,9 @@ THREAD_KEYS = ["id", "business", "from", "to", "thread_id", "messages", "last_me
 
 @pytest.fixture(autouse=True)
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    bench.set_up(monkeypatch, tmp_path)
+    site.set_up(monkeypatch, tmp_path)
     live_in(monkeypatch, "UTC")
-    bench.add("luna", number=LUNA)
+    site.add("luna", number=LUNA)
     yield
     monkeypatch.delenv("TZ")
     time.tzset()
@@ -47,20 +49,20 @@ def say(body: str = "Hello", sender: str = ANA, to: str = LUNA, *more: str) -> N
 
 def received(body: str = "Hello", sender: str = ANA, **fields: Any) -> int:
     """A real message that nobody has answered yet; returns the thread."""
-    with bench.core() as core:
+    with site.core() as core:
         return installs.take_in(core, body, sender=sender, receiver=LUNA, **fields).conversation_id
 
 
 def sent(thread: int, body: str, **columns: Any) -> None:
     """A row of the outbox."""
     row = {"author": "assistant", "sender": LUNA, "recipient": ANA, "epoch": 0, "state": "sent", **columns}
-    with bench.core() as core, core.database.write() as tx:
+    with site.core() as core, core.database.write() as tx:
         tx.execute(insert(tables.outbound_messages).values(conversation_id=thread, body=body, **row))
 
 
 def changed(thread: int, **columns: Any) -> None:
     """Change columns of a conversation."""
-    with bench.core() as core, core.database.write() as tx:
+    with site.core() as core, core.database.write() as tx:
         tx.execute(update(tables.business_clients).where(tables.business_clients.c.id == thread).values(columns))
 
 
@@ -110,7 +112,7 @@ def test_list_for_people_has_numbers_in_full_and_says_how_long_ago() -> None:
 
 
 def test_only_one_business_is_listed() -> None:
-    bench.add("nova", number=NOVA)
+    site.add("nova", number=NOVA)
     say(to=LUNA)
     say(to=NOVA)
     assert [thread["to"] for thread in listed("--business", "nova")] == [NOVA]
@@ -206,7 +208,7 @@ def test_transcript_tells_who_said_what_and_when() -> None:
 
 def test_transcript_has_a_heading_for_each_day() -> None:
     thread = received("On the first day")
-    with bench.core() as core, core.database.write() as tx:
+    with site.core() as core, core.database.write() as tx:
         tx.execute(update(tables.inbound_messages).values(received_at=1_700_000_000.0))
     received("Much later")
     text = shown(str(thread))
@@ -227,7 +229,7 @@ def test_transcript_says_what_came_without_text() -> None:
 
 def test_transcript_shows_translations_below_the_words() -> None:
     thread = received("Vocês entregam?")
-    with bench.core() as core, core.database.write() as tx:
+    with site.core() as core, core.database.write() as tx:
         inbox.set_translation(tx, 1, "Do you deliver?", "pt")
     assert "  Vocês entregam?\n  Translated: Do you deliver?\n" in shown(str(thread))
 
@@ -245,6 +247,34 @@ def test_transcript_says_what_did_not_arrive_and_why() -> None:
     assert "Assistant  withdrawn, never sent\n  Overtaken" in text
     assert "Assistant  perhaps not delivered (timeout)\n  Who knows" in text
     assert "Assistant\n  Fine" in text
+
+
+def test_transcript_says_why_the_assistant_failed_beside_what_the_customer_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI
+) -> None:
+    site.set_up(monkeypatch, tmp_path, fake_openai)
+    site.add("nova", "--backend", "openai", number=NOVA)
+    fake_openai.plan("/v1/conversations", response=Response(401, {"error": {"message": "canary"}}))
+    assert chatbotctl("simulate", "--from", ANA, "--to", NOVA, "--body", "Hello").code == 5
+    say("Hello again", ANA, NOVA)
+    lines = shown("1").splitlines()
+    heads = [line for line in lines if "Automatic line" in line or "Assistant" in line or "Customer  " in line]
+    assert [head.partition("the assistant failed: ")[2] for head in heads if "failed" in head] == [
+        "The AI provider refused the API key."
+    ]
+    assert "Automatic line  printed, never sent · the assistant failed: " in "\n".join(lines)
+    assert "canary" not in "\n".join(lines)
+
+
+def test_failure_without_any_line_for_the_customer_stands_beside_the_customers_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI
+) -> None:
+    site.set_up(monkeypatch, tmp_path, fake_openai)
+    Path("config.toml").write_text("[replies]\napology = ''\n")
+    site.add("nova", "--backend", "openai", number=NOVA)
+    fake_openai.plan("/v1/conversations", response=Response(401, {"error": {"message": "canary"}}))
+    assert chatbotctl("simulate", "--from", ANA, "--to", NOVA, "--body", "Hello").code == 5
+    assert "Customer  simulated · the assistant failed: The AI provider refused the API key.\n  Hello" in shown("1")
 
 
 def test_transcript_tells_operators_and_automatic_lines_from_the_assistant() -> None:
@@ -276,7 +306,7 @@ def test_thread_is_found_by_any_spelling_of_the_number() -> None:
 
 
 def test_number_that_writes_to_two_businesses_asks_which_one() -> None:
-    bench.add("nova", number=NOVA)
+    site.add("nova", number=NOVA)
     say("to luna", to=LUNA)
     say("to nova", to=NOVA)
     run = chatbotctl("thread", "show", "--from", ANA)
@@ -287,7 +317,7 @@ def test_number_that_writes_to_two_businesses_asks_which_one() -> None:
 
 
 def test_number_with_one_thread_needs_no_business_however_many_there_are() -> None:
-    bench.add("nova", number=NOVA)
+    site.add("nova", number=NOVA)
     say("to nova", to=NOVA)
     assert "to nova" in shown("--from", ANA)
 
@@ -387,10 +417,10 @@ def test_second_reset_finds_nothing_to_do_and_marks_nothing() -> None:
 
 def test_reply_under_way_is_withdrawn_by_a_reset() -> None:
     thread = received()
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         before = conversations.get(tx, thread).epoch
     assert reset().code == 0
-    with bench.core() as core, core.database.read() as tx:
+    with site.core() as core, core.database.read() as tx:
         assert conversations.get(tx, thread).epoch == before + 1
 
 

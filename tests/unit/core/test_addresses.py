@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatbotctl.core.addresses import candidates, mask, normalise, readable_address, user_id
+from chatbotctl.core.addresses import bare, candidates, mask, named, normalise, readable_address, user_id
 from chatbotctl.core.errors import RefusedError
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=200)
@@ -147,3 +147,18 @@ def test_a_masked_address_keeps_its_ends_only(address: str, masked: str) -> None
 @given(st.from_regex(r"\+[0-9]{10,15}", fullmatch=True))
 def test_a_masked_number_never_shows_the_middle(number: str) -> None:
     assert mask(f"whatsapp:{number}") == f"{number[:3]}•••••{number[-4:]}"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("whatsapp:+15550001111", "+15550001111"),
+        ("whatsapp:US.13491208655302741918", "US.13491208655302741918"),
+        ("+15550001111", "+15550001111"),
+    ],
+)
+def test_people_are_shown_an_address_without_its_prefix_and_with_a_name_where_one_is_known(
+    address: str, shown: str
+) -> None:
+    assert bare(address) == named(None, address) == named("", address) == shown
+    assert named("Ana", address) == f"Ana ({shown})"

@@ -70,13 +70,14 @@ def test_sources_mix_key_by_key(config_file: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("name", "key"), config.PLAIN_NAMES.items())
 def test_vendors_own_name_works_as_it_is(name: str, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "https://y")
+    given = {"TARGET_LANGUAGE": "pt-BR", "SLACK_API_BASE_URL": "https://y/api/"}.get(name, "https://y")
+    monkeypatch.setenv(name, given)
 
     loaded = load()
 
     section, field = key
     value = getattr(getattr(loaded.settings, section), field)
-    assert str(getattr(value, "get_secret_value", lambda: value)()).replace("//", "/") == "https:/y"
+    assert str(getattr(value, "get_secret_value", lambda: value)()) in (given, given.replace("//", "/"))
     assert loaded.origin(*key) == name
 
 
@@ -208,17 +209,44 @@ def test_unknown_section_of_the_file_suggests_the_nearest(config_file: Path) -> 
     [
         (("server", "port"), CANARY, "flag: server.port: Input should be a valid integer"),
         (("server", "port"), 70000, "server.port: Input should be less than or equal to 65535"),
-        (("server", "public_url"), CANARY, "server.public_url: must start with https://"),
+        (("server", "public_url"), CANARY, "server.public_url: must be a web address, which begins with https://"),
         (("server", "reply_wait_seconds"), 15, "less than or equal to 14"),
         (("twilio", "answer"), CANARY, "twilio.answer: Input should be 'json' or 'twiml'"),
         (("slack", "channel_name_template"), "{canary}", "may use {thread_id}, {business}, {number} and {customer}"),
         (("slack", "channel_name_template"), "{thread_id.x}", "may use {thread_id}"),
         (("slack", "channel_name_template"), "{", "may use {thread_id}"),
+        (("slack", "channel_name_template"), "{thread_id.__class__}", "may use {thread_id}"),
+        (("slack", "channel_name_template"), "{thread_id[0]}", "may use {thread_id}"),
+        (("slack", "channel_name_template"), "{}", "may use {thread_id}"),
+        (("slack", "channel_name_template"), " ", "must not be empty"),
+        (("slack", "api_base_url"), f"https://{CANARY}.example/", "must end in /api/"),
+        (("translate", "target_language"), "klingon", "must be a language tag, like en"),
+        (("server", "drain_seconds"), float("inf"), "finite number"),
+        (("openai", "timeout_seconds"), "nan", "finite number"),
+        (("server", "trusted_proxies"), 5, 'must be a list, like ["10.0.0.1", '),
+        (("server", "trusted_proxies"), ["10.0.0.1", CANARY], "no IP address or network, like 10.0.0.5"),
         (("limits", "max_message_chars"), 0, "greater than or equal to 1"),
     ],
 )
 def test_wrong_value_names_the_key_and_what_is_allowed(key: tuple[str, str], value: object, said: str) -> None:
     assert said in str(refused(flags={key: value}))
+
+
+@pytest.mark.parametrize("value", [f"{CANARY}.example/v1", f"ftp://{CANARY}", "https://", f"http://{CANARY}:no/", ""])
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("server", "public_url"),
+        ("twilio", "api_base_url"),
+        ("openai", "base_url"),
+        ("openai", "beta_base_url"),
+        ("slack", "api_base_url"),
+        ("translate", "endpoint"),
+    ],
+    ids=".".join,
+)
+def test_every_web_address_is_checked_before_anything_is_asked(key: tuple[str, str], value: str) -> None:
+    assert f"{'.'.join(key)}: must be a web address" in str(refused(flags={key: value}))
 
 
 def test_all_mistakes_are_said_at_once(config_file: Path) -> None:
@@ -278,9 +306,15 @@ def test_redis_port_that_is_none_is_named(port: str, monkeypatch: pytest.MonkeyP
     assert "REDIS_PORT is not a port number" in str(refused())
 
 
-def test_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_in_the_environment_has_commas_or_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATBOTCTL_SERVER__TRUSTED_PROXIES", '["10.0.0.1", "10.0.0.2"]')
     assert load().settings.server.trusted_proxies == ("10.0.0.1", "10.0.0.2")
+
+    monkeypatch.setenv("CHATBOTCTL_SERVER__TRUSTED_PROXIES", "10.0.0.1, 10.0.0.2,")
+    assert load().settings.server.trusted_proxies == ("10.0.0.1", "10.0.0.2")
+
+    monkeypatch.setenv("CHATBOTCTL_SERVER__TRUSTED_PROXIES", "10.0.0.1")
+    assert load().settings.server.trusted_proxies == ("10.0.0.1",)
 
     monkeypatch.setenv("CHATBOTCTL_SERVER__TRUSTED_PROXIES", "[10.0.0.1")
     error = refused()
@@ -316,6 +350,15 @@ def test_public_url_loses_its_last_slash() -> None:
     loaded = load(flags={("server", "public_url"): "https://bot.example/base/"})
 
     assert loaded.settings.server.public_url == "https://bot.example/base"
+
+
+@pytest.mark.parametrize("given", ["https://s.example/api", "https://s.example/api/"])
+def test_slacks_address_gets_its_last_slash(given: str) -> None:
+    assert load(flags={("slack", "api_base_url"): given}).settings.slack.api_base_url == "https://s.example/api/"
+
+
+def test_language_is_kept_as_a_tag_is_written() -> None:
+    assert load(flags={("translate", "target_language"): "pt_br"}).settings.translate.target_language == "pt-BR"
 
 
 def test_half_of_the_threads_may_wait_unless_set() -> None:

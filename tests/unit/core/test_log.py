@@ -57,6 +57,18 @@ def test_line_end_in_a_value_starts_no_new_line() -> None:
     assert len(stderr.getvalue().splitlines()) == 1
 
 
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_value_is_shown_and_not_obeyed(format: str) -> None:  # noqa: A002
+    with logged(format=format) as stderr:
+        log.event("signature_refused", url="http://a\x1b]0;b\x07\x7f\x9b\u202e\ud800/ü", other=["\x1b"])
+
+    written = stderr.getvalue().replace("\\\\", "\\")
+    for escaped in ("a\\x1b]0;b\\x07", "\\x7f", "\\x9b", "\\u202e", "\\ud800"):
+        assert escaped in written
+    for obeyed in ("\x1b]0;", "\x07", "\x7f", "\x9b", "\u202e", "\ud800"):
+        assert obeyed not in written
+
+
 def test_event_on_a_terminal_is_readable() -> None:
     with logged(Terminal()) as terminal:
         log.event("message_stored", sid="SM1")

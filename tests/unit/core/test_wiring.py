@@ -85,7 +85,7 @@ def test_credentials_that_change_count_from_the_next_message_on(core: Core) -> N
     bakery = with_own(core, bakery, "twilio", " AC2 : second ")
 
     assert core.messenger_of(bakery) is not first
-    account = core.twilio_account(bakery)
+    account = core._twilio_account(bakery)
     assert account is not None
     assert (account.sid, account.token) == ("AC2", "second")
 
@@ -188,12 +188,16 @@ def test_without_any_token_nothing_can_be_checked(bare: Core) -> None:
 
 def test_redis_url_alone_chooses_the_cache(bare: Core) -> None:
     assert isinstance(bare.services.cache, MemoryCache)
-    with pytest.raises(ConfigurationError, match="inside the server's process"):
-        bare.strict_cache()
+    with pytest.raises(ConfigurationError, match="inside the server's process"), bare.strict_cache():
+        pass
+    assert bare.shared_cache() is None
 
     with install(redis_url="redis://127.0.0.1:1/0") as core:
         assert isinstance(core.services.cache, RedisCache)
-        assert isinstance(core.strict_cache(), RedisCache)
+        with core.strict_cache() as cache:
+            assert isinstance(cache, RedisCache)
+            assert cache is not core.services.cache
+        assert core.shared_cache() is not None
 
 
 def test_translation_is_off_by_default(bare: Core) -> None:

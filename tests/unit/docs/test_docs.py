@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from chatbotctl.core import errors
 from chatbotctl.core.config import PLAIN_NAMES, PREFIX, Settings
 from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.setting_values import Language, SlackApi, WebAddress
 from chatbotctl.core.upkeep import config_file
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +49,9 @@ def kind(field: FieldInfo) -> str:
         int: "whole number",
         float: "number",
         str: "text",
+        WebAddress: "web address",
+        SlackApi: "web address",
+        Language: "language tag",
         SecretStr: "secret",
         Path: "path",
         tuple[str, ...]: "list of texts",

@@ -23,6 +23,7 @@ def outcome(result: Result, code: str | None = None, message: str | None = None)
     [
         (Result.REPLIED, {"success": True}),
         (Result.HELD, {"success": True}),
+        (Result.WITHDRAWN, {"success": True}),
         (Result.QUEUED, {"success": True, "queued": True}),
     ],
 )
@@ -45,8 +46,13 @@ def test_a_failed_turn_without_words_still_has_a_sentence_and_a_code() -> None:
 
 
 def test_every_outcome_has_its_answer() -> None:
-    for result in Result:
-        assert answers.for_outcome(outcome(result)).status in (200, 500)
+    assert {result.value: answers.for_outcome(outcome(result)).status for result in Result} == {
+        "replied": 200,
+        "held": 200,
+        "withdrawn": 200,
+        "queued": 200,
+        "failed": 500,
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,11 @@ def test_an_error_of_a_kind_that_comes_later_is_answered_like_its_parent() -> No
     class MessageFarTooLong(errors.MessageTooLong):
         """Later."""
 
+        code = "message_far_too_long"
+
     assert answers.for_error(MessageFarTooLong()).status == 400
+    failed = answers.for_outcome(outcome(Result.FAILED, MessageFarTooLong.code))
+    assert (failed.status, failed.code) == (400, "message_far_too_long")
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 418, 431])

@@ -43,8 +43,6 @@ def test_nobody_waits_in_a_server_that_is_about_to_stop(core: Core) -> None:
         assert seconds == 0
 
 
-def test_settings_that_cannot_be_served_with_are_named_at_the_start() -> None:
-    core = Core(config.load(flags={("server", "trusted_proxies"): ("a proxy",)}))
+def test_settings_that_cannot_be_served_with_are_named_before_the_start() -> None:
     with pytest.raises(ConfigurationError, match=r"server\.trusted_proxies"):
-        Serving(core, allow_unsigned=False)
-    core.close()
+        config.load(flags={("server", "trusted_proxies"): ("a proxy",)})

@@ -6,7 +6,7 @@ import pytest
 
 from chatbotctl.core.errors import UnreadableMessage
 from chatbotctl.core.records.message import NO_TEXT_KINDS, InboundMessage, Media
-from chatbotctl.server.twilio_fields import MOST_MEDIA, message_of, receiver_of
+from chatbotctl.server.twilio_fields import MOST_MEDIA, message_of, receiver_of, signed_sid
 
 BASE = {"From": "whatsapp:+15552223333", "To": "whatsapp:+15550001111", "MessageSid": "SM1"}
 
@@ -142,6 +142,36 @@ def test_without_a_sid_each_message_gets_one_of_its_own() -> None:
     assert first.sid.startswith("local-")
     assert first.sid != second.sid
     assert len(first.sid) <= 64
+
+
+TWILIO_SID = "SM" + "f0" * 16
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"MessageSid": TWILIO_SID, "NumMedia": "0"},
+        {"MessageSidS": TWILIO_SID[1:], "NumMedia": "0"},
+        {"MessageSid": "S", TWILIO_SID[1:]: "", "NumMedia": "0"},
+        {"MessageSid": f"{TWILIO_SID}NumMedia0"},
+        {"FromwMessageSid": f"{TWILIO_SID}NumMedia0"},
+    ],
+)
+def test_what_is_signed_keeps_its_sid_wherever_its_names_end(changed: dict[str, str]) -> None:
+    assert signed_sid([("To", "b"), *changed.items(), ("From", "a")], "signature") == TWILIO_SID
+
+
+def test_the_first_of_two_sids_counts() -> None:
+    assert signed_sid([("MessageSid", "SM2"), ("MessageSid", "SM1")], "signature") == "SM2"
+
+
+def test_signed_without_a_sid_the_signature_makes_one() -> None:
+    fields = [("From", "a"), ("Body", "x")]
+    sid = signed_sid(fields, "one signature")
+    assert sid.startswith("local-")
+    assert len(sid) <= 64
+    assert sid == signed_sid([("Fro", "ma"), ("Body", "x")], "one signature")
+    assert sid != signed_sid(fields, "another")
 
 
 def test_the_older_name_of_the_sid_is_known() -> None:

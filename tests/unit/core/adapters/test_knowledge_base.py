@@ -153,7 +153,7 @@ def asked(knowledge: KnowledgeBase, text: str, of: Business | None = None) -> An
 
 def knowing(*texts: str) -> KnowledgeBase:
     files = [(f"file-{number}.md", text) for number, text in enumerate(texts)]
-    return KnowledgeBase(passages_of=lambda _: files, version_of=lambda _: "1")
+    return KnowledgeBase(files_of=lambda _: files, version_of=lambda _: "1")
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +285,11 @@ def test_a_changed_file_counts_from_the_next_question_on() -> None:
     files = {"a.md": "## Parking\nBehind the house."}
     reads = []
 
-    def passages_of(_: Business) -> list[tuple[str, str]]:
+    def files_of(_: Business) -> list[tuple[str, str]]:
         reads.append(1)
         return list(files.items())
 
-    knowledge = KnowledgeBase(passages_of=passages_of, version_of=lambda _: str(hash(tuple(files.items()))))
+    knowledge = KnowledgeBase(files_of=files_of, version_of=lambda _: str(hash(tuple(files.items()))))
     assert asked(knowledge, "parking").text == asked(knowledge, "parking?").text == "Behind the house."
     assert len(reads) == 1
     files["a.md"] = "## Parking\nIn the street."
@@ -298,7 +298,7 @@ def test_a_changed_file_counts_from_the_next_question_on() -> None:
 
 def test_one_business_never_answers_from_anothers_files() -> None:
     knowledge = KnowledgeBase(
-        passages_of=lambda of: [("a.md", f"## Parking\nParking of {of.name}.")], version_of=lambda _: "same"
+        files_of=lambda of: [("a.md", f"## Parking\nParking of {of.name}.")], version_of=lambda _: "same"
     )
     shops = [business(number=number) for number in range(1, 9)]
     start = threading.Barrier(8)
@@ -316,10 +316,10 @@ def test_one_business_never_answers_from_anothers_files() -> None:
 
 @pytest.mark.parametrize("error", [FileNotFoundError("gone"), StorageUnavailable()])
 def test_unreadable_files_are_an_assistant_error_worth_another_try(error: Exception) -> None:
-    def passages_of(_: Business) -> list[tuple[str, str]]:
+    def files_of(_: Business) -> list[tuple[str, str]]:
         raise error
 
-    knowledge = KnowledgeBase(passages_of=passages_of, version_of=lambda _: "1")
+    knowledge = KnowledgeBase(files_of=files_of, version_of=lambda _: "1")
     with pytest.raises(AssistantError) as failure:
         asked(knowledge, "parking")
     assert failure.value.retryable

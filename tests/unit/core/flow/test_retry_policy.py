@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from chatbotctl.core.errors import OutsideError
-from chatbotctl.core.flow.retry_policy import RetryPolicy
+from chatbotctl.core.flow.retry_policy import RetryPolicy, backoff
 
 BUSY = OutsideError("busy", reason="429", retryable=True)
 NEVER = OutsideError("never", reason="401")
@@ -30,6 +30,14 @@ def script(*answers: OutsideError | str) -> tuple[Callable[[float], str], list[f
 
 def policy(attempts: int = 3, deadline: float = 30.0) -> RetryPolicy:
     return RetryPolicy(attempts=attempts, deadline=deadline, backoff=0.01)
+
+
+@pytest.mark.parametrize(("attempt", "whole"), [(1, 5.0), (2, 10.0), (3, 20.0), (7, 300.0), (2000, 300.0)])
+def test_backoff_doubles_up_to_its_longest_and_no_two_are_the_same(attempt: int, whole: float) -> None:
+    waits = {backoff(attempt, first=5.0, longest=300.0) for _ in range(50)}
+
+    assert all(whole / 2 <= wait <= whole for wait in waits)
+    assert len(waits) > 1, "what failed together comes back one after the other"
 
 
 def test_success_is_not_tried_again() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sqlite3
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from chatbotctl.core.errors import ConfigurationError, StorageUnavailable
 from chatbotctl.core.storage import migrate
@@ -29,8 +33,19 @@ def test_url_as_hosts_hand_it_out_gets_the_driver_that_ships_with_us(given: str,
     assert database_url(given).drivername == driver
 
 
-def test_explicit_driver_is_kept() -> None:
-    assert database_url("postgresql+psycopg://h/d").drivername == "postgresql+psycopg"
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg", "postgresql+nosuch", "sqlite+nosuch"])
+def test_driver_that_is_not_installed_is_a_configuration_error(driver: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{driver[:7]}.*not (installed|supported)") as caught:
+        database_url(f"{driver}://u:canary@h/d")
+
+    assert "canary" not in f"{caught.value} {caught.value.hint}"
+    assert "postgresql:// or sqlite://" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("given", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_sqlite_without_a_file_is_a_configuration_error(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="names no file"):
+        database_url(given)
 
 
 @pytest.mark.parametrize("given", ["", "nonsense", "mysql://u:canary-pw@h/d", "://", "postgres//h/d"])
@@ -61,8 +76,10 @@ def test_sqlite_survives_the_plug_being_pulled_and_checks_references(tmp_path: P
 def test_folder_that_is_not_there_is_storage_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
 
-    with pytest.raises(StorageUnavailable, match="not usable"), database.write():
+    with pytest.raises(StorageUnavailable, match="its file cannot be opened") as caught, database.write():
         pass
+
+    assert str(tmp_path / "missing" / "x.db") in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("content", [b"this is no database at all " * 100, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -70,19 +87,106 @@ def test_file_that_is_no_database_is_storage_unavailable(tmp_path: Path, content
     (tmp_path / "x.db").write_bytes(content)
     database = Database(f"sqlite:///{tmp_path / 'x.db'}")
 
-    with pytest.raises(StorageUnavailable, match="not usable"):
+    with pytest.raises(StorageUnavailable, match=r"its file is no SQLite database|it is damaged") as caught:
         migrate.state(database)
     database.close()
+
+    assert str(tmp_path / "x.db") in str(caught.value.hint)
 
 
 def test_server_that_is_not_there_is_storage_unavailable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        database = Database(f"postgresql://u:canary@127.0.0.1:{closed.getsockname()[1]}/d")
-        with pytest.raises(StorageUnavailable, match="not usable") as caught, database.read():
-            pass
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        said, hint = refusal(f"postgresql://u:canary@{place}/d")
 
+    assert said == "The database is not usable at the moment: the connection was refused."
+    assert place in hint
+    assert "DATABASE_URL" in hint
+
+
+def test_database_that_is_not_there_is_named(postgres_url: str) -> None:
+    said, hint = refusal(str(make_url(postgres_url).set(database="nowhere").render_as_string(hide_password=False)))
+
+    assert said == "The database is not usable at the moment: there is no such database."
+    assert "`nowhere`" in hint
+
+
+def test_password_that_is_refused_is_told_from_a_user_that_is_not_known(postgres_url: str) -> None:
+    with asking_for_passwords(postgres_url):
+        url = make_url(postgres_url).set(username="ann", password="canary")
+        said, hint = refusal(url.render_as_string(hide_password=False))
+
+    assert said == "The database is not usable at the moment: the password was refused."
+    assert "user ann" in hint
+    said, hint = refusal(make_url(postgres_url).set(username="bob").render_as_string(hide_password=False))
+    assert "it does not let this user in" in said
+    assert "user bob" in hint
+
+
+def test_host_that_nobody_knows_is_named() -> None:
+    said, hint = refusal("postgresql://u:canary@no-such-host.invalid/d")
+
+    assert "its host is not known" in said
+    assert "no-such-host.invalid:5432" in hint
+
+
+def test_url_with_an_unknown_option_is_named() -> None:
+    assert "an option that it does not know" in refusal("postgresql://u:canary@127.0.0.1:1/d?canary=1")[0]
+
+
+def test_missing_table_and_read_only_transaction_are_told_apart(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with pytest.raises(StorageUnavailable, match="a table or a column is missing"), database.read() as tx:
+        tx.execute(text("SELECT * FROM canary"))
+    with pytest.raises(StorageUnavailable, match="it is read-only"), database.write() as tx:
+        tx.execute(text("SET TRANSACTION READ ONLY"))
+        tx.execute(text("CREATE TABLE t (n int)"))
+    database.close()
+
+
+def test_lock_that_another_process_keeps_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatbotctl.core.storage.engine.BUSY_SECONDS", 0)
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    with database.read():
+        pass
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StorageUnavailable, match="it is locked by another process"), database.write():
+        pass
+    other.close()
+    database.close()
+
+
+def refusal(url: str) -> tuple[str, str]:
+    """The sentence and the hint of a database that does not let us in."""
+    database = Database(url)
+    with pytest.raises(StorageUnavailable) as caught, database.read():
+        pass
+    database.close()
     assert "canary" not in f"{caught.value} {caught.value.hint}"
+    return caught.value.message, str(caught.value.hint)
+
+
+@contextlib.contextmanager
+def asking_for_passwords(url: str) -> Iterator[None]:
+    """The server knows `ann`, who needs a password."""
+    with administrator(url) as cursor:
+        cursor.execute("SHOW hba_file")
+        (name,) = cursor.fetchone() or ("",)
+        before = Path(name).read_text("utf-8")
+        cursor.execute("CREATE ROLE ann LOGIN PASSWORD 'other'")
+        try:
+            Path(name).write_text(f"local all ann scram-sha-256\nhost all ann all scram-sha-256\n{before}", "utf-8")
+            cursor.execute("SELECT pg_reload_conf()")
+            # The postmaster takes the signal when it gets to it; what it then starts has the new rules.
+            time.sleep(0.3)
+            yield
+        finally:
+            Path(name).write_text(before, "utf-8")
+            cursor.execute("SELECT pg_reload_conf()")
+            cursor.execute("DROP ROLE ann")
 
 
 def test_server_that_restarted_between_two_queries_is_met_with_a_new_connection(postgres_url: str) -> None:

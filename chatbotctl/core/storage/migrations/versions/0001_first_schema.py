@@ -44,17 +44,16 @@ def upgrade() -> None:
         "clients",
         sa.Column("id", ID, nullable=False),
         sa.Column("address", sa.String(length=160), nullable=False),
-        sa.Column("external_user_id", sa.String(length=160), nullable=True),
         sa.Column("created_at", sa.Double(), server_default=now(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clients")),
         sa.UniqueConstraint("address", name=op.f("uq_clients_address")),
-        sa.UniqueConstraint("external_user_id", name=op.f("uq_clients_external_user_id")),
     )
     op.create_table(
         "business_clients",
         sa.Column("id", ID, nullable=False),
         sa.Column("business_id", ID, nullable=False),
         sa.Column("client_id", ID, nullable=False),
+        sa.Column("external_user_id", sa.String(length=160), nullable=True),
         sa.Column("profile_name", sa.Text(), nullable=True),
         sa.Column("language", sa.String(length=20), nullable=True),
         sa.Column("ai_thread", sa.String(length=160), nullable=True),
@@ -80,7 +79,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_business_clients")),
         sa.UniqueConstraint("business_id", "client_id", name=op.f("uq_business_clients_business_id_client_id")),
+        sa.UniqueConstraint(
+            "business_id", "external_user_id", name=op.f("uq_business_clients_business_id_external_user_id")
+        ),
     )
+    op.create_index(op.f("ix_business_clients_ai_thread"), "business_clients", ["ai_thread"], unique=False)
     op.create_index(op.f("ix_business_clients_client_id"), "business_clients", ["client_id"], unique=False)
     op.create_index("ix_business_clients_latest", "business_clients", ["business_id", "last_message_at"], unique=False)
     op.create_index(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from chatbotctl.core.adapters.slack_channel import SlackChannel
-from chatbotctl.core.adapters.slack_manifest import manifest
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.records.slack import Place, Post
+from chatbotctl.core.upkeep.slack_manifest import manifest
 from tests.fakes.slack_server import FakeSlack
 
 #: Method -> the bot scopes that its calls may need (public, private), from the scopes' pages of docs.slack.dev.

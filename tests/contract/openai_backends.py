@@ -24,7 +24,7 @@ PRIVATE = "my password is canary-8841"
 
 
 @dataclass
-class Bench:
+class Backends:
     """All three adapters on one fake server."""
 
     fake: FakeOpenAI
@@ -77,19 +77,19 @@ class Bench:
 
 
 @contextmanager
-def open_bench() -> Iterator[Bench]:
-    """A bench with a server that takes only KEY and ends runs under the first look."""
+def open_backends() -> Iterator[Backends]:
+    """All of them, on a server that takes only KEY and ends runs under the first look."""
     with FakeOpenAI(keys={KEY}) as fake:
         url = fake.base_url
         fake.threads.polls = 1
-        bench = Bench(
+        backends = Backends(
             fake,
             OpenAIResponses(api_key=KEY, base_url=url, default_model="gpt-test"),
             OpenAIChat(api_key=KEY, base_url=url, default_model="gpt-test"),
             OpenAIThreads(api_key=KEY, base_url=url),
         )
-        yield bench
-        for assistant in (bench.responses, bench.chat, bench.threads):
+        yield backends
+        for assistant in (backends.responses, backends.chat, backends.threads):
             assistant.close()
 
 

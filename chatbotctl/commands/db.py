@@ -5,13 +5,13 @@ from __future__ import annotations
 import typer
 
 from chatbotctl.commands import output
-from chatbotctl.commands.business_options import JsonOption
+from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
-database_app = typer.Typer(no_args_is_help=True, help="The database's schema.\n\nExample: chatbotctl db upgrade")
+db_app = typer.Typer(no_args_is_help=True, help="The database's schema.\n\nExample: chatbotctl db upgrade")
 
 
-@database_app.command()
+@db_app.command()
 def upgrade(ctx: typer.Context) -> None:
     """Bring the database to the schema that this version needs. Can be run again, and by several machines at once.
 
@@ -29,7 +29,7 @@ def upgrade(ctx: typer.Context) -> None:
         output.line(f"{where} is upgraded from {before.current or 'nothing'} to schema {after.current}.")
 
 
-@database_app.command()
+@db_app.command()
 def current(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """Tell which schema the database has, and which one this version needs. Exit code 6 when they do not fit.
 

@@ -1,7 +1,7 @@
 """The Slack app's manifest: what `chatbotctl slack manifest` prints and an operator pastes into "Create an app".
 
-Called by the command only. It asks for the scopes of what slack_channel.py does now and for no more: every further
-scope is one more line that a workspace's administrator has to agree to.
+Called by the command only. It asks for the scopes of what adapters/slack_channel.py does now and for no more: every
+further scope is one more line that a workspace's administrator has to agree to.
 """
 
 from __future__ import annotations

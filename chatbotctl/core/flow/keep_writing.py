@@ -1,0 +1,41 @@
+"""Writes down what has happened outside already, past a moment in which the database is away.
+
+Twilio took the message, Slack made the channel: that stays true, and forgetting it costs more than waiting here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from chatbotctl.core.errors import StorageUnavailable
+from chatbotctl.core.log import event
+from chatbotctl.core.storage.engine import Database
+
+#: Seconds between attempts.
+PAUSE_SECONDS = 0.25
+
+
+def keep_writing(database: Database, write: Callable[[Connection], None], *, seconds: float) -> None:
+    """Call `write` in a transaction until one is committed, for about `seconds`.
+
+    Arguments:
+        write: safe to do twice: a commit whose answer got lost is made again.
+        seconds: a lease's length; later somebody else may be at it.
+
+    Raises StorageUnavailable when the database has not come back by then.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with database.write() as tx:
+                write(tx)
+        except StorageUnavailable as error:
+            if time.monotonic() + PAUSE_SECONDS >= end:
+                raise
+            event("storage_unavailable", level="error", reason=error.message)
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
