@@ -50,3 +50,12 @@ def any_install(request: pytest.FixtureRequest, tmp_path: Path, vendors: Vendors
     made.ok("init")
     yield made
     made.close()
+
+
+@pytest.fixture
+def shared_install(tmp_path: Path, vendors: Vendors, postgres_url: str, redis_url: str) -> Iterator[Install]:
+    """An install on PostgreSQL and Redis."""
+    made = Install(tmp_path, {**vendors.environment, "DATABASE_URL": postgres_url, "REDIS_URL": redis_url})
+    made.ok("init")
+    yield made
+    made.close()

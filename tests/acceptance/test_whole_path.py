@@ -65,16 +65,14 @@ def test_a_second_message_goes_on_with_the_same_conversation(install: Install, v
     assert any(said[:3] == everything for said in [*known, *asked])
 
 
-def test_the_thread_stands_in_redis_as_operators_look_for_it(any_install: Install) -> None:
-    add_shop(any_install)
-    server = any_install.serve()
-    any_install.write(server, "Hello")
-    if "REDIS_URL" not in any_install.environment:
-        pytest.skip("the in-process cache is the server's own")
-    thread = any_install.ok("thread", "list", "--json").json[0]
-    with redis.Redis.from_url(any_install.environment["REDIS_URL"], decode_responses=True) as client:
+def test_the_thread_stands_in_redis_as_operators_look_for_it(shared_install: Install, redis_url: str) -> None:
+    add_shop(shared_install)
+    server = shared_install.serve()
+    shared_install.write(server, "Hello")
+    thread = shared_install.ok("thread", "list", "--json").json[0]
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         assert client.hgetall(f"{ANA}_{SHOP}") == {"from": ANA, "to": SHOP, "thread_id": thread["thread_id"]}
-    assert any_install.ok("cache", "verify", "--json").json == {"missing": 0, "stale": 0, "different": 0}
+    assert shared_install.ok("cache", "verify", "--json").json == {"missing": 0, "stale": 0, "different": 0}
 
 
 @needs_specs
