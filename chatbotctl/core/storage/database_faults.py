@@ -103,6 +103,9 @@ _BY_WORDS: tuple[tuple[tuple[str, ...], Fault], ...] = (
     (("connection slots",), _TOO_MANY),
     (("starting up",), _STARTING),
     (("shutting down",), _STARTING),
+    (("recovery mode",), _STARTING),
+    (("not yet accepting connections",), _STARTING),
+    (("closed unexpectedly",), _LOST),  # before "ssl": an encrypted connection that breaks off names it too
     (("translate host name",), _NO_HOST),
     (("timeout expired",), _NO_ANSWER),
     (("timed out",), _NO_ANSWER),
