@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,7 +66,7 @@ class Fault:
     accept: bool = False
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Base of the fakes: `with FakeX() as fake: ... fake.url ...`."""
 
     def __init__(self) -> None:
@@ -108,8 +109,9 @@ class LoopbackServer:
 
     # what a fake implements
 
+    @abstractmethod
     def handle(self, request: Request) -> Response:
-        raise NotImplementedError(f"{type(self).__name__} does not answer {request.path}")
+        """The service's answer to one request."""
 
     # the server
 
