@@ -28,11 +28,12 @@ from chatbotctl.core.adapters.redis_cache import RedisCache
 from chatbotctl.core.adapters.slack_channel import SlackChannel
 from chatbotctl.core.adapters.twilio_signature import TwilioSignature
 from chatbotctl.core.adapters.twilio_whatsapp import TwilioWhatsApp
-from chatbotctl.core.config import Loaded, Settings
+from chatbotctl.core.config import Loaded
 from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache
 from chatbotctl.core.records.business import Backend, Business
+from chatbotctl.core.settings import Settings
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.credentials import Vault
 from chatbotctl.core.storage.engine import Database

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chatbotctl.core.config import Settings
 from chatbotctl.core.flow.waiting import Waiters
 from chatbotctl.core.ports import Assistant, Messenger, Mirror, ThreadCache, Translator, Wakeup
 from chatbotctl.core.records.business import Business, Layout
+from chatbotctl.core.settings import Settings
 from chatbotctl.core.storage.engine import Database
 
 

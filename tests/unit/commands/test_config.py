@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatbotctl.commands.config import mask_secret, mask_url
-from chatbotctl.core.config import Settings
+from chatbotctl.core.settings import Settings
 from tests.cli import chatbotctl
 
 SECRETS = {

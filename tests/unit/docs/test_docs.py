@@ -16,9 +16,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from chatbotctl.core import errors
-from chatbotctl.core.config import PLAIN_NAMES, PREFIX, Settings
+from chatbotctl.core.config import PLAIN_NAMES, PREFIX
 from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.setting_values import Language, SlackApi, WebAddress
+from chatbotctl.core.settings import Settings
 from chatbotctl.core.upkeep import config_file
 
 ROOT = Path(__file__).resolve().parents[3]

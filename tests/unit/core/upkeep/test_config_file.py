@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from chatbotctl.core import config
-from chatbotctl.core.config import Settings
 from chatbotctl.core.errors import ConfigurationError
+from chatbotctl.core.settings import Settings
 from chatbotctl.core.upkeep import config_file
 
 ROOT = Path(__file__).parents[4]
