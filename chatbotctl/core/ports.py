@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chatbotctl.core.records.assistant import Answer, Question, Translation
 from chatbotctl.core.records.business import Business
-from chatbotctl.core.records.conversation import CachedThread, Line
+from chatbotctl.core.records.conversation import CachedThread, Due, Line
 from chatbotctl.core.records.slack import Place, Post
 from chatbotctl.core.records.turn import SentMessage
 
@@ -112,14 +112,14 @@ class ThreadCache(Protocol):
 
 
 class Wakeup(Protocol):
-    """Tells workers that a conversation is due. May lose a call: the sweeper finds what it lost. Never raises."""
+    """Tells workers that a conversation is due. Never raises, never waits, may lose a call: the sweeper finds that."""
 
-    def wake(self, *, conversation_id: int, delay: float) -> None:
-        """Ask for `conversation_id` to be looked at in `delay` seconds."""
+    def wake(self, *, due: Due, delay: float) -> None:
+        """Ask for a conversation to be looked at in `delay` seconds."""
         ...
 
-    def listen(self, *, handler: Callable[[int], None]) -> None:
-        """Call `handler(conversation_id)` for every wake-up from now on, on a thread of its own."""
+    def listen(self, *, handler: Callable[[Due], bool]) -> None:
+        """Call `handler(due)` for every wake-up from now on, on a thread of its own; it says whether it had room."""
         ...
 
     def close(self) -> None:

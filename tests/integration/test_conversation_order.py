@@ -13,7 +13,7 @@ from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.pipeline import receive, run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.worker import Worker, work_once
-from chatbotctl.core.records.conversation import HeldBy
+from chatbotctl.core.records.conversation import Due, HeldBy
 from chatbotctl.core.records.message import Result
 from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import schema as tables
@@ -309,6 +309,6 @@ def test_wake_up_after_the_drain_is_ignored(site: Core) -> None:
     worker.start()
     worker.drain(20)
 
-    worker.submit(1)
+    assert worker.submit(Due(1, 1)) is False
 
     assert worker._busy == {}

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from chatbotctl.core.records.conversation import Due
+
 #: Wake-ups that may wait at once; beyond it they are dropped, and the sweeper finds their conversations.
 MOST_PENDING = 100_000
 
@@ -19,21 +21,21 @@ class LocalWakeup:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        #: (monotonic time, conversation id), soonest first.
-        self._pending: list[tuple[float, int]] = []
-        self._handler: Callable[[int], None] | None = None
+        #: (monotonic time, what is due then), soonest first.
+        self._pending: list[tuple[float, Due]] = []
+        self._handler: Callable[[Due], bool] | None = None
         self._closed = False
 
-    def wake(self, *, conversation_id: int, delay: float) -> None:
-        """Ask for `conversation_id` to be looked at in `delay` seconds."""
+    def wake(self, *, due: Due, delay: float) -> None:
+        """Ask for a conversation to be looked at in `delay` seconds."""
         with self._changed:
             if self._handler is None or self._closed or len(self._pending) >= MOST_PENDING:
                 return
-            heapq.heappush(self._pending, (time.monotonic() + delay, conversation_id))
+            heapq.heappush(self._pending, (time.monotonic() + delay, due))
             self._changed.notify()
 
-    def listen(self, *, handler: Callable[[int], None]) -> None:
-        """Call `handler(conversation_id)` for every wake-up from now on, on one thread; it must return quickly."""
+    def listen(self, *, handler: Callable[[Due], bool]) -> None:
+        """Call `handler(due)` for every wake-up from now on, on one thread; it must return quickly."""
         with self._changed:
             self._handler = handler
         threading.Thread(target=self._run, args=(handler,), name="wakeup", daemon=True).start()
@@ -45,11 +47,11 @@ class LocalWakeup:
             self._pending.clear()
             self._changed.notify()
 
-    def _run(self, handler: Callable[[int], None]) -> None:
-        while (conversation_id := self._next()) is not None:
-            handler(conversation_id)
+    def _run(self, handler: Callable[[Due], bool]) -> None:
+        while (due := self._next()) is not None:
+            handler(due)
 
-    def _next(self) -> int | None:
+    def _next(self) -> Due | None:
         """Wait for the next conversation that is due; None when closed."""
         with self._changed:
             while not self._closed:

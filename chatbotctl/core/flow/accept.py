@@ -21,6 +21,7 @@ from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.message import InboundMessage
 from chatbotctl.core.storable_text import require_storable
 from chatbotctl.core.storage import businesses, events, inbox
@@ -106,7 +107,7 @@ def _store(services: Services, business: Business, message: InboundMessage) -> A
         return _duplicate(services, business, message)
     event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
     if not taken.held:
-        services.wakeup.wake(conversation_id=taken.conversation_id, delay=taken.delay)
+        services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=taken.delay)
     return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
 
 

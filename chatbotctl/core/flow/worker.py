@@ -13,11 +13,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from chatbotctl.core.errors import LeaseLost, StorageUnavailable
+from chatbotctl.core.flow.fair_queue import FairQueue
 from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle_crashed
 from chatbotctl.core.log import event, log_fault
+from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import turns
 
@@ -65,7 +67,10 @@ def _run_guarded(services: Services, turn: Turn) -> float | None:
 
 
 class Worker:
-    """Runs turns on a pool of threads until it is told to stop."""
+    """Runs turns on a pool of threads until it is told to stop.
+
+    While the database is away it takes no new work; the sweeper, which goes on looking, ends that.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -74,11 +79,14 @@ class Worker:
         self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="turn")
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._queue = FairQueue(threads=self._settings.concurrency, share=self._settings.business_share)
         #: Conversations that are queued or running here -> whether another wake-up came meanwhile.
         self._busy: dict[int, bool] = {}
         #: Conversations whose turns are running here.
         self._running: set[int] = set()
         self._idle = threading.Condition(self._lock)
+        #: The database did not answer when it was last asked.
+        self._paused = False
         self._heartbeat = Heartbeat(services, self.owner, self._working_on)
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
@@ -88,17 +96,22 @@ class Worker:
         self._heartbeat.start()
         self._sweeper.start()
 
-    def submit(self, conversation_id: int) -> None:
-        """Look at this conversation soon; a conversation that is queued already is queued once."""
+    def submit(self, due: Due) -> bool:
+        """Look at this conversation soon; one that is queued already is queued once.
+
+        Returns False when there is no room for it here, or the worker takes nothing at the moment.
+        """
         with self._lock:
-            if self._stopping.is_set():
-                return
-            if conversation_id in self._busy:
-                self._busy[conversation_id] = True
-                return
-            self._busy[conversation_id] = False
-            # Under the lock: `drain` takes it before it shuts the pool, which then takes no work any more.
-            self._pool.submit(self._work, conversation_id).add_done_callback(log_fault)
+            if self._stopping.is_set() or self._paused:
+                return False
+            if due.conversation_id in self._busy:
+                self._busy[due.conversation_id] = True
+                return True
+            if not self._queue.add(due):
+                return False
+            self._busy[due.conversation_id] = False
+            self._hand_out()
+            return True
 
     def drain(self, seconds: float) -> bool:
         """Take nothing new and wait for the turns in flight; what is not done by then stays stored.
@@ -107,6 +120,7 @@ class Worker:
         """
         with self._lock:
             self._stopping.set()
+            self._queue.clear()
         self._services.wakeup.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._idle:
@@ -114,43 +128,78 @@ class Worker:
         self._heartbeat.stop()
         return finished
 
-    def _work(self, conversation_id: int) -> None:
+    @property
+    def in_flight(self) -> int:
+        """Turns that are running here."""
+        return len(self._running)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it takes no work because the database is away."""
+        return self._paused
+
+    def _hand_out(self) -> None:
+        """Give free threads what waits. Under the lock: `drain` takes it before it shuts the pool."""
+        while (due := self._queue.take()) is not None:
+            self._pool.submit(self._work, due).add_done_callback(log_fault)
+
+    def _work(self, due: Due) -> None:
         delay: float | None = None
         with self._lock:
             if self._stopping.is_set():
                 return
-            self._running.add(conversation_id)
+            self._running.add(due.conversation_id)
         try:
-            delay = work_once(self._services, conversation_id, owner=self.owner)
+            delay = work_once(self._services, due.conversation_id, owner=self.owner)
         except StorageUnavailable as error:
-            event("storage_unavailable", level="error", conversation=conversation_id, reason=error.message)
+            self._pause(error)
         finally:
             with self._idle:
-                again = self._busy.pop(conversation_id)
-                self._running.discard(conversation_id)
+                again = self._busy.pop(due.conversation_id)
+                self._running.discard(due.conversation_id)
+                self._queue.done(due)
                 self._idle.notify_all()
+                if not self._stopping.is_set():
+                    self._hand_out()
             if again:
                 delay = 0.0
             if delay is not None and not self._stopping.is_set():
-                self._services.wakeup.wake(conversation_id=conversation_id, delay=delay)
+                self._services.wakeup.wake(due=due, delay=delay)
 
     def _working_on(self) -> list[int]:
         with self._lock:
             return list(self._running)
 
+    def _pause(self, error: StorageUnavailable) -> None:
+        event("storage_unavailable", level="error", reason=error.message)
+        with self._lock:
+            if self._paused:
+                return
+            self._paused = True
+            # What waits here is due in the database as well; others may reach it.
+            for due in self._queue.clear():
+                del self._busy[due.conversation_id]
+        event("worker_paused", level="error", reason="the database is away")
+
+    def _resume(self) -> None:
+        with self._lock:
+            if not self._paused:
+                return
+            self._paused = False
+        event("worker_resumed")
+
     def _sweep(self) -> None:
         with self._lock:
-            room = 2 * self._settings.concurrency - len(self._busy)
-        if room <= 0 or self._stopping.is_set():
-            return
+            room, full = self._queue.room, self._queue.full
         with self._services.database.read() as tx:
-            due = turns.due(tx, room)
-        for conversation_id in due:
-            self.submit(conversation_id)
+            due = turns.due(tx, room, without=full)
+        self._resume()
+        for each in due:
+            self.submit(each)
 
     def _sweep_on(self) -> None:
         while not self._stopping.wait(self._settings.sweep_seconds):
             try:
                 self._sweep()
             except StorageUnavailable as error:
-                event("storage_unavailable", level="error", reason=error.message)
+                self._pause(error)

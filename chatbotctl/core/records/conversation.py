@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Author(enum.StrEnum):
@@ -25,6 +26,13 @@ class HeldBy(enum.StrEnum):
 
     ASSISTANT = "assistant"
     OPERATOR = "operator"
+
+
+class Due(NamedTuple):
+    """A conversation that a worker is to look at. The business, so that each gets its share."""
+
+    conversation_id: int
+    business_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

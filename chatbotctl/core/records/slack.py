@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 
 class PostState(enum.StrEnum):
-    """How far a post has come: owed -> posting -> posted | dead."""
+    """How far a post has come: owed -> posting -> posted | dead; dead -> owed | dropped."""
 
     OWED = "owed"
     POSTING = "posting"
     POSTED = "posted"
     #: A dead letter: Slack refused it for good.
     DEAD = "dead"
+    #: A dead letter that an operator has settled: it is never posted.
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from chatbotctl.core.records.message import StoredMessage
 
 
 class TurnState(enum.StrEnum):
-    """How far a turn has come: open -> answered -> done | dead | withdrawn."""
+    """How far a turn has come: open -> answered -> done | dead | withdrawn; dead -> open | answered | dropped."""
 
     OPEN = "open"
     #: What the customer is to read is stored.
@@ -21,6 +21,8 @@ class TurnState(enum.StrEnum):
     DEAD = "dead"
     #: A reset, a take-over or a disabled business overtook it.
     WITHDRAWN = "withdrawn"
+    #: A dead letter that an operator has settled: nothing more comes of it.
+    DROPPED = "dropped"
 
 
 class PartState(enum.StrEnum):

@@ -156,6 +156,8 @@ class _BusinessClients(TypedColumns):
     owner: Named[str | None] = Column(String(80))
     lease_until: Named[float | None] = Column(Double)
     fence: Named[int] = Column(BigInteger, server_default=literal_sql("0"))
+    #: Ended turns, at or before `done_seq`, that an operator wants to be gone on with: they come before newer messages.
+    redo: Named[int] = Column(Integer, server_default=literal_sql("0"))
 
 
 class _InboundMessages(TypedColumns):
@@ -181,7 +183,7 @@ class _Turns(TypedColumns):
     conversation_id: Named[int] = Column(_Id, _belongs_to("business_clients.id"))
     first_seq: Named[int] = Column(BigInteger)
     upto_seq: Named[int] = Column(BigInteger)
-    #: open -> answered -> done | dead | withdrawn
+    #: open -> answered -> done | dead | withdrawn; dead -> open | answered (run again) | dropped
     state: Named[str] = Column(String(20), server_default="open")
     #: What the assistant said, as it said it.
     reply: Named[str | None] = Column(_Text)
@@ -219,6 +221,8 @@ class _OutboundMessages(TypedColumns):
     not_before: Named[float | None] = Column(Double)
     epoch: Named[int] = Column(Integer)
     created_at: Named[float] = Column(Double, server_default=now())
+    #: When it first began to leave: what is older in Twilio's list is not it.
+    sending_at: Named[float | None] = Column(Double)
     sent_at: Named[float | None] = Column(Double)
 
 
@@ -233,7 +237,7 @@ class _SlackPosts(TypedColumns):
     translation: Named[str | None] = Column(_Text)
     #: Set on a customer's line, whose translation may still have to be made.
     inbound_id: Named[int | None] = Column(_Id, _belongs_to("inbound_messages.id"))
-    #: owed -> posting -> posted | dead
+    #: owed -> posting -> posted | dead; dead -> owed (run again) | dropped
     state: Named[str] = Column(String(20), server_default="owed")
     attempts: Named[int] = Column(Integer, server_default=literal_sql("0"))
     next_at: Named[float] = Column(Double, server_default=now())
@@ -274,7 +278,20 @@ business_clients = Table(
     Index("ix_business_clients_latest", "business_id", "last_message_at"),
 )
 inbound_messages = Table("inbound_messages", metadata, _InboundMessages, UniqueConstraint("conversation_id", "seq"))
-turns = Table("turns", metadata, _Turns, UniqueConstraint("conversation_id", "first_seq"))
+turns = Table(
+    "turns",
+    metadata,
+    _Turns,
+    UniqueConstraint("conversation_id", "first_seq"),
+    # What is under way, and dead letters: a handful among all turns that ever were.
+    Index(
+        "ix_turns_unfinished",
+        "state",
+        "id",
+        postgresql_where=literal_sql("state IN ('open', 'answered', 'dead')"),
+        sqlite_where=literal_sql("state IN ('open', 'answered', 'dead')"),
+    ),
+)
 outbound_messages = Table(
     "outbound_messages",
     metadata,
@@ -294,6 +311,12 @@ slack_posts = Table(
         "id",
         postgresql_where=literal_sql("state IN ('owed', 'posting')"),
         sqlite_where=literal_sql("state IN ('owed', 'posting')"),
+    ),
+    Index(
+        "ix_slack_posts_dead",
+        "id",
+        postgresql_where=literal_sql("state = 'dead'"),
+        sqlite_where=literal_sql("state = 'dead'"),
     ),
 )
 events = Table("events", metadata, _Events, Index("ix_events_conversation", "conversation_id", "id"))

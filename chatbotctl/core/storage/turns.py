@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.assistant import Answer
-from chatbotctl.core.records.conversation import Conversation, HeldBy
+from chatbotctl.core.records.conversation import Conversation, Due, HeldBy
 from chatbotctl.core.records.message import Outcome, Result, StoredMessage
 from chatbotctl.core.records.turn import FailedTurn, Failure, Lease, Turn, TurnState
 from chatbotctl.core.storage import businesses, conversations, events, inbox
@@ -108,13 +108,22 @@ def claim(
     return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence)
 
 
-def due(tx: Connection, limit: int) -> list[int]:
-    """Conversations that are due and not leased, longest due first."""
-    return list(tx.scalars(select(_bc.id).where(*_due()).order_by(_bc.ready_at).limit(limit)))
+def due(tx: Connection, limit: int, *, without: Collection[int] = ()) -> list[Due]:
+    """Conversations that are due and not leased, longest due first.
+
+    Arguments:
+        without: businesses whose conversations are left out.
+    """
+    query = select(_bc.id, _bc.business_id).where(*_due()).order_by(_bc.ready_at).limit(limit)
+    if without:
+        query = query.where(_bc.business_id.not_in(without))
+    return [Due(row.id, row.business_id) for row in tx.execute(query)]
 
 
 def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Collection[int]) -> int:
-    """The heartbeat: extend this worker's leases that have not run out; returns how many there are.
+    """The heartbeat: extend this worker's leases; returns how many there are.
+
+    One that has run out while the database was away is extended too, if nobody has taken the conversation since.
 
     Arguments:
         conversation_ids: what it is working on. Other leases of its own (their turns broke off because the database was
@@ -122,7 +131,7 @@ def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Co
     """
     return tx.execute(
         update(business_clients)
-        .where(_bc.owner == owner, _bc.lease_until > now(), _bc.id.in_(conversation_ids))
+        .where(_bc.owner == owner, _bc.id.in_(conversation_ids))
         .values(lease_until=now() + lease_seconds)
     ).rowcount
 
@@ -228,7 +237,7 @@ def outcome(tx: Connection, sid: str) -> Outcome | None:
     result, code, message = Result.QUEUED, None, None
     if row.state == TurnState.DONE:
         result = Result.REPLIED
-    elif row.state == TurnState.DEAD:
+    elif row.state in (TurnState.DEAD, TurnState.DROPPED):
         result, code, message = Result.FAILED, row.error_code, row.error_message
     elif row.state == TurnState.WITHDRAWN:
         result = Result.WITHDRAWN
