@@ -49,6 +49,7 @@ QUICK: dict[Key, object] = {
     ("openai", "model"): "gpt-test",
     ("openai", "attempts"): 1,
     ("twilio", "attempts"): 1,
+    ("twilio", "lookup_wait_seconds"): 0,
     ("slack", "posts_per_second"): 1000,
 }
 

@@ -147,7 +147,7 @@ class OutsideError(ChatbotError):
 
     Arguments beyond the message:
         reason: the vendor's own code or status as short text, without any message text ("429", "63016", "timeout").
-        retryable: a later attempt may succeed and cannot do the thing twice.
+        retryable: a later attempt may succeed.
         unknown_outcome: the service may have done it although no answer came back: look before trying again.
         still_busy: the service is at work on an earlier call of ours: it takes the next one once that has ended.
         retry_after: seconds that the service asked us to wait, if it did.

@@ -56,7 +56,19 @@ class Messenger(Protocol):
     """Sends WhatsApp messages. Safe to call from many threads. Raises MessengerError only."""
 
     def send(self, *, sender: str, recipient: str, body: str) -> SentMessage:
-        """Send one message of 1 to 1,600 characters, once, without any retry of its own."""
+        """Send one message of 1 to 1,600 characters, once, without any retry of its own.
+
+        MessengerError says `retryable` when another attempt may get through, and beside it `unknown_outcome` when this
+        one may have: then `find` comes before the next.
+        """
+        ...
+
+    def find(self, *, sender: str, recipient: str, body: str, since: float) -> list[SentMessage]:
+        """Messages with exactly this text that were accepted at about `since` (seconds since 1970) or later.
+
+        Newest first; the list may be some seconds behind. Two clocks never agree: what was accepted a little earlier
+        than `since` is among them.
+        """
         ...
 
 

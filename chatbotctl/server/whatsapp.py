@@ -7,6 +7,7 @@ from typing import Final, Literal
 from flask import Blueprint, Response, request
 
 from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.accept import LONGEST_SID
 from chatbotctl.core.log import event
 from chatbotctl.server import answers, serving
@@ -35,7 +36,10 @@ def take_message() -> Response:
     except ChatbotError as error:
         answer = answers.for_error(error)
     _log(answer, sid)
-    return _response(answer, here.core.settings.twilio.answer)
+    response = _response(answer, here.core.settings.twilio.answer)
+    # waitress closes a response when its bytes are with the operating system.
+    response.call_on_close(lambda: reach("acknowledged"))
+    return response
 
 
 def _loggable(sid: str) -> str | None:

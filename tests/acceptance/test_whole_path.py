@@ -98,6 +98,7 @@ def test_translation_serves_the_assistant_the_customer_and_the_people(install: I
     add_shop(install, "openai", "--language", "en")
     server = install.serve(CHATBOTCTL_TRANSLATE__ENABLED="true", CHATBOTCTL_TRANSLATE__ASSISTANT="true")
     install.write(server, "Haben Sie Brot?")
+    wait_for("the reply", vendors.twilio.sent)
     assert vendors.openai.asked[0].text == "Do you have bread?"
     assert vendors.twilio.sent() == ["Sie sagten: Haben Sie Brot?"]
     wait_for("both lines in Slack", lambda: [len(c.messages) for c in vendors.slack.channels.values()] == [2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -39,7 +40,7 @@ def failure(messenger: Messenger, body: str = SECRET_TEXT) -> MessengerError:
     error = raised.value
     assert body not in f"{error.message} {error.hint} {error.reason}"
     assert TOKEN not in f"{error.message} {error.hint} {error.reason}"
-    assert not (error.retryable and error.unknown_outcome), "either it surely was not sent, or one has to look"
+    assert error.retryable or not error.unknown_outcome, "what may have been sent is looked for, and then sent again"
     return error
 
 
@@ -61,6 +62,10 @@ def test_each_sent_message_has_an_id_of_its_own_and_a_status(any_messenger: Mess
     assert first.sid != second.sid
     assert first.status
     assert second.status
+
+
+def test_nothing_is_found_that_was_not_sent(any_messenger: Messenger) -> None:
+    assert any_messenger.find(sender=BUSINESS, recipient=CUSTOMER, body="one", since=time.time()) == []
 
 
 def test_many_threads_may_send_at_once(any_messenger: Messenger) -> None:
@@ -233,6 +238,63 @@ def test_a_success_that_names_no_message_has_to_be_looked_at(
     fake_twilio.plan(response=Response(201, body))
     error = failure(messenger)
     assert (error.reason, error.unknown_outcome) == ("unclear_answer", True)
+
+
+# what is looked for
+
+
+def found(messenger: Messenger, body: str = SECRET_TEXT, *, since: float | None = None) -> list[str]:
+    listed = messenger.find(
+        sender=BUSINESS, recipient=CUSTOMER, body=body, since=time.time() if since is None else since
+    )
+    return [message.sid for message in listed]
+
+
+def test_message_that_was_taken_without_a_word_is_found_by_its_text(
+    fake_twilio: FakeTwilio, messenger: TwilioWhatsApp
+) -> None:
+    send(messenger, "something else")
+    fake_twilio.plan(method="POST", cut=True, accept=True)
+    failure(messenger)
+
+    assert found(messenger) == [fake_twilio.messages[-1]["sid"]]
+
+
+def test_the_same_words_to_another_customer_or_of_another_day_are_not_it(
+    fake_twilio: FakeTwilio, messenger: TwilioWhatsApp
+) -> None:
+    messenger.send(sender=BUSINESS, recipient="whatsapp:+15559990000", body=SECRET_TEXT)
+    messenger.send(sender="whatsapp:+15559990001", recipient=CUSTOMER, body=SECRET_TEXT)
+    send(messenger)
+
+    assert found(messenger, since=time.time() + 86_400) == []
+    assert found(messenger) == [fake_twilio.messages[-1]["sid"]]
+
+
+def test_newest_of_the_same_words_comes_first(fake_twilio: FakeTwilio, messenger: TwilioWhatsApp) -> None:
+    for _ in range(3):
+        send(messenger)
+
+    assert found(messenger) == [message["sid"] for message in reversed(fake_twilio.messages)]
+
+
+def test_line_ends_and_blanks_around_a_text_do_not_hide_it(fake_twilio: FakeTwilio, messenger: TwilioWhatsApp) -> None:
+    send(messenger, "one\ntwo ")
+    fake_twilio.messages[-1]["body"] = "one\r\ntwo"
+
+    assert len(found(messenger, "one\ntwo ")) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null"])
+def test_list_that_makes_no_sense_is_no_proof_that_nothing_was_sent(
+    fake_twilio: FakeTwilio, messenger: TwilioWhatsApp, body: bytes
+) -> None:
+    fake_twilio.plan(method="GET", response=Response(200, body))
+
+    with pytest.raises(MessengerError) as raised:
+        found(messenger)
+
+    assert raised.value.retryable
 
 
 @pytest.fixture

@@ -51,13 +51,38 @@ def test_parts_are_numbered_on_and_go_where_the_customer_wrote_from(database: Da
     assert {(part.sender, part.recipient) for part in parts} == {(BUSINESS, "whatsapp:+551187654321")}
 
 
-def test_part_starts_to_leave_once(database: Database, turn: Turn) -> None:
+def test_part_that_has_left_or_was_given_up_does_not_start_to_leave(database: Database, turn: Turn) -> None:
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
         (part,) = outbox.parts(tx, turn.id)
         assert outbox.start_sending(tx, part, epoch=turn.epoch)
-        assert not outbox.start_sending(tx, part, epoch=turn.epoch)
         assert outbox.parts(tx, turn.id)[0].state == "sending"
+        for state in ("sent", "failed", "unknown", "withdrawn"):
+            tx.execute(tables.outbound_messages.update().values(state=state))
+            assert not outbox.start_sending(tx, part, epoch=turn.epoch)
+            assert outbox.parts(tx, turn.id)[0].state == state
+
+
+def test_part_that_is_sent_a_second_time_keeps_the_moment_of_the_first(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        outbox.start_sending(tx, part, epoch=turn.epoch)
+        tx.execute(tables.outbound_messages.update().values(sending_at=1000.5))
+
+        assert outbox.start_sending(tx, part, epoch=turn.epoch)
+
+        assert outbox.sending_since(tx, part) == 1000.5
+
+
+def test_only_sids_of_our_own_are_known(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        outbox.sent(tx, turn, part, SentMessage(sid="SM1", status="queued"))
+
+        assert outbox.known_sids(tx, ["SM1", "SM2"]) == {"SM1"}
+        assert outbox.known_sids(tx, []) == set()
 
 
 def test_part_of_an_older_epoch_is_withdrawn(database: Database, turn: Turn) -> None:

@@ -90,6 +90,10 @@ def test_twilio_finds_messages_by_sid_party_and_time_newest_first(fake_twilio: F
     client.messages.create(to=CUSTOMER, from_=BUSINESS, body="two")
     client.messages.create(to="whatsapp:+15554445555", from_=BUSINESS, body="three")
     assert client.messages(first.sid).fetch().body == "one"
+    assert [message.body for message in client.messages.list(to=CUSTOMER, from_=BUSINESS)] == ["two", "one"]
+    assert client.messages.list(date_sent_after=started) == [], "what is queued has no date of sending yet"
+    for message in fake_twilio.messages:
+        message["date_sent"] = message["date_created"]
     found = client.messages.list(to=CUSTOMER, from_=BUSINESS, date_sent_after=started)
     assert [message.body for message in found] == ["two", "one"]
     assert client.messages.list(date_sent_after=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)) == []

@@ -6,6 +6,7 @@ import base64
 import binascii
 import datetime as dt
 import re
+import time
 import uuid
 from email.utils import format_datetime
 from typing import Any
@@ -44,7 +45,10 @@ class FakeTwilio(LoopbackServer):
         super().__init__()
         self.accounts = {ACCOUNT: TOKEN} if accounts is None else accounts
         self.senders = senders
+        self._accepted_at: dict[str, float] = {}
         self.messages: list[dict[str, Any]] = []
+        #: Seconds that Twilio's list is behind: what was accepted later does not stand in it yet.
+        self.list_lag = 0.0
 
     def sent(self, *, to: str | None = None, sender: str | None = None) -> list[str]:
         """The bodies that were accepted, in order."""
@@ -110,6 +114,7 @@ class FakeTwilio(LoopbackServer):
         }
         with self.lock:
             self.messages.append(message)
+            self._accepted_at[sid] = time.monotonic()
         return Response(201, message)
 
     def _objection(self, form: dict[str, str]) -> int | None:
@@ -154,7 +159,8 @@ class FakeTwilio(LoopbackServer):
                 if message["account_sid"] == account
                 and given("To") in (None, message["to"])
                 and given("From") in (None, message["from"])
-                and _between(message["date_created"], given("DateSent>"), given("DateSent<"))
+                and _between(message["date_sent"], given("DateSent>"), given("DateSent<"))
+                and self._accepted_at[message["sid"]] + self.list_lag <= time.monotonic()
             ]
         shown = found[page * size : (page + 1) * size]
         more = len(found) > (page + 1) * size
@@ -184,7 +190,10 @@ def _is_callback(url: str | None) -> bool:
     return parts.scheme in ("http", "https") and "_" not in host and len(url) <= 4_000
 
 
-def _between(date: str, after: str | None, before: str | None) -> bool:
+def _between(date: str | None, after: str | None, before: str | None) -> bool:
+    """Whether a date of sending lies between two: one that is queued still has none, and no filter finds it."""
+    if date is None:
+        return after is None and before is None
     at = dt.datetime.strptime(date, "%a, %d %b %Y %H:%M:%S %z")
     return (after is None or at >= _instant(after)) and (before is None or at <= _instant(before))
 

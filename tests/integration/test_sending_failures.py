@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chatbotctl.core import failpoints
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.accept import Accepted
@@ -16,6 +18,7 @@ from chatbotctl.core.storage import businesses, conversations, outbox
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
+from tests.fakes.loopback import Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import FakeTwilio, refusal
@@ -229,21 +232,88 @@ def test_half_sent_reply_goes_on_where_it_stopped(site: Core, fake_openai: FakeO
 
 # nobody knows
 
+NO_ANSWER = [{"cut": True}, {"response": refusal(20500, status=500)}, {"response": Response(201, b"<html>")}]
 
-@pytest.mark.parametrize("trouble", [{"cut": True}, {"response": refusal(20500, status=500)}], ids=["cut", "500"])
-@pytest.mark.parametrize("accept", [True, False])
-def test_reply_whose_fate_is_unknown_is_not_sent_twice(
-    site: Core, fake_twilio: FakeTwilio, fake_slack: FakeSlack, trouble: dict[str, object], accept: bool
+
+@pytest.mark.parametrize("trouble", NO_ANSWER, ids=["cut", "500", "junk"])
+@pytest.mark.parametrize(("accept", "posts"), [(True, 1), (False, 2)], ids=["taken", "not taken"])
+def test_reply_whose_fate_is_unknown_is_looked_for_before_it_is_sent_again(
+    vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio, trouble: dict[str, Any], accept: bool, posts: int
+) -> None:
+    fake_twilio.plan("Messages", method="POST", times=1, accept=accept, **trouble)
+    with install(vendors, flags={("twilio", "attempts"): 2}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        accepted = take_in(core, "Hello")
+
+        work(core, accepted.conversation_id)
+
+        assert outcome(core, accepted).result is Result.REPLIED
+        assert parts(core, accepted) == [("sent", None)]
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert len(fake_twilio.seen("Messages", "POST")) == posts
+
+
+@pytest.mark.parametrize("trouble", NO_ANSWER, ids=["cut", "500", "junk"])
+@pytest.mark.parametrize("accept", [True, False], ids=["taken", "not taken"])
+def test_reply_whose_fate_stays_unknown_is_looked_for_when_the_turn_is_gone_on_with(
+    any_site: Core, fake_twilio: FakeTwilio, fake_openai: FakeOpenAI, trouble: dict[str, Any], accept: bool
+) -> None:
+    add_business(any_site)
+    fake_twilio.plan("Messages", method="POST", times=1, accept=accept, **trouble)
+    accepted = take_in(any_site, "Hello")
+
+    assert work(any_site, accepted.conversation_id) is not None
+    assert [state for state, _ in parts(any_site, accepted)] == ["sending"]
+    make_due(any_site)
+    work(any_site, accepted.conversation_id)
+
+    assert outcome(any_site, accepted).result is Result.REPLIED
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert len(fake_openai.asked) == 1
+
+
+def test_list_that_lags_behind_is_waited_for(vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio) -> None:
+    fake_twilio.list_lag = 0.6
+    fake_twilio.plan("Messages", method="POST", times=1, accept=True, cut=True)
+    flags = {("twilio", "attempts"): 2, ("twilio", "lookup_wait_seconds"): 20}
+    with install(vendors, flags=flags, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+
+        assert answer(core, "Hello").result is Result.REPLIED
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+
+
+def test_same_words_that_were_said_before_are_not_taken_for_the_part_that_is_missing(
+    vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = lambda _: "Yes."
+    with install(vendors, flags={("twilio", "attempts"): 2}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        answer(core, "Open today?")
+        fake_twilio.plan("Messages", method="POST", times=1, cut=True)
+
+        answer(core, "And tomorrow?")
+
+    assert fake_twilio.sent() == ["Yes.", "Yes."]
+
+
+def test_reply_that_can_never_be_looked_for_is_a_dead_letter_that_says_so(
+    site: Core, fake_twilio: FakeTwilio, fake_slack: FakeSlack
 ) -> None:
     add_business(site)
-    fake_twilio.plan("Messages", times=1, accept=accept, **trouble)  # type: ignore[arg-type]
+    fake_twilio.plan("Messages", method="POST", times=1, accept=True, cut=True)
+    fake_twilio.plan("Messages", method="GET", times=99, response=refusal(20003, status=401))
     accepted = take_in(site, "Hello")
-
     work(site, accepted.conversation_id)
+    make_due(site)
+
     work(site, accepted.conversation_id)
 
     assert len(fake_twilio.seen("Messages", "POST")) == 1
-    assert [state for state, _ in parts(site, accepted)] == ["unknown"]
+    assert parts(site, accepted) == [("unknown", "20003")]
+    (told,) = failures(site)
+    assert (told["state"], told["reason"]) == ("unknown", "20003")
     alert = slack_shows(site, fake_slack)[-1]
     assert "It is not known whether the reply was delivered: " in alert
     assert "not delivered" not in alert, "somebody would send it again"
@@ -255,7 +325,7 @@ def test_reply_that_twilio_took_while_the_database_was_away_for_a_moment_is_sent
 ) -> None:
     add_business(any_site)
     accepted = take_in(any_site, "Hello")
-    away_for_a_moment(monkeypatch, "chatbotctl.core.flow.send_reply.outbox.sent")
+    away_for_a_moment(monkeypatch, "chatbotctl.core.flow.send_part.outbox.sent")
 
     work(any_site, accepted.conversation_id)
 
@@ -270,7 +340,7 @@ def test_worker_waits_no_longer_than_its_lease_for_the_database(
     with install(vendors, flags={("worker", "lease_seconds"): 1}, database_url=sqlite_database(tmp_path)) as core:
         add_business(core)
         accepted = take_in(core, "Hello")
-        away_for_a_moment(monkeypatch, "chatbotctl.core.flow.send_reply.outbox.sent", times=10_000)
+        away_for_a_moment(monkeypatch, "chatbotctl.core.flow.send_part.outbox.sent", times=10_000)
 
         with pytest.raises(StorageUnavailable):
             work(core, accepted.conversation_id)
@@ -278,27 +348,77 @@ def test_worker_waits_no_longer_than_its_lease_for_the_database(
         assert parts(core, accepted) == [("sending", None)]
 
 
-def test_part_that_was_leaving_when_its_worker_died_is_not_sent_again(site: Core, fake_twilio: FakeTwilio) -> None:
-    add_business(site)
-    fake_twilio.plan("Messages", times=1, response=refusal(20429, status=429))
-    accepted = take_in(site, "Hello")
-    work(site, accepted.conversation_id)
-    with site.database.write() as tx:
-        tx.execute(tables.outbound_messages.update().values(state="sending"))
-
-    make_due(site)
-    work(site, accepted.conversation_id)
-
-    assert fake_twilio.sent() == []
-    assert parts(site, accepted) == [("unknown", "interrupted")]
-    assert outcome(site, accepted).result is Result.FAILED
-    (told,) = failures(site)
-    assert (told["state"], told["reason"]) == ("unknown", "interrupted")
-
-
-def test_frozen_worker_does_not_bring_back_a_part_that_its_heir_gave_up(
-    any_site: Core, fake_twilio: FakeTwilio
+@pytest.mark.parametrize("got_through", [True, False])
+def test_part_that_was_leaving_when_its_worker_died_is_looked_for(
+    any_site: Core, fake_twilio: FakeTwilio, got_through: bool
 ) -> None:
+    add_business(any_site)
+    accepted = take_in(any_site, "Hello")
+    point = "sent_not_recorded" if got_through else "sending"
+    with failpoints.armed(f"{point}:raise"), pytest.raises(failpoints.FailPointReached):
+        work(any_site, accepted.conversation_id)
+    assert parts(any_site, accepted) == [("sending", None)]
+
+    expire_lease(any_site)
+    work(any_site, accepted.conversation_id, owner="heir")
+
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert parts(any_site, accepted) == [("sent", None)]
+    assert outcome(any_site, accepted).result is Result.REPLIED
+
+
+@pytest.mark.parametrize("got_through", [True, False])
+def test_part_that_was_leaving_when_its_worker_died_is_not_sent_after_a_reset(
+    site: Core, fake_twilio: FakeTwilio, got_through: bool
+) -> None:
+    add_business(site)
+    accepted = take_in(site, "Hello")
+    point = "sent_not_recorded" if got_through else "sending"
+    with failpoints.armed(f"{point}:raise"), pytest.raises(failpoints.FailPointReached):
+        work(site, accepted.conversation_id)
+    with site.database.write() as tx:
+        conversations.reset(tx, conversations.get(tx, accepted.conversation_id))
+
+    expire_lease(site)
+    work(site, accepted.conversation_id, owner="heir")
+
+    assert fake_twilio.sent() == (["You said: Hello"] if got_through else [])
+    assert [state for state, _ in parts(site, accepted)] == ["sent" if got_through else "withdrawn"]
+
+
+def test_reply_of_three_parts_goes_on_at_the_part_that_is_missing(
+    any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(any_site)
+    fake_openai.reply = lambda _: LONG
+    accepted = take_in(any_site)
+    with failpoints.armed("sent_not_recorded@2:raise"), pytest.raises(failpoints.FailPointReached):
+        work(any_site, accepted.conversation_id)
+    assert len(fake_twilio.sent()) == 2
+
+    expire_lease(any_site)
+    work(any_site, accepted.conversation_id, owner="heir")
+
+    assert " ".join(" ".join(fake_twilio.sent()).split()) == " ".join(LONG.split())
+    assert len(fake_openai.asked) == 1
+
+
+def test_worker_that_was_frozen_between_its_last_commit_and_the_sending_does_not_send(
+    vendors: Vendors, tmp_path: Path, fake_twilio: FakeTwilio
+) -> None:
+    with install(vendors, flags={("worker", "lease_seconds"): 1}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        accepted = take_in(core, "Hello")
+
+        with failpoints.armed("sending:sleep=1.1"):
+            assert work_once(core.services, accepted.conversation_id, owner="frozen") is None
+        assert fake_twilio.sent() == []
+
+        work(core, accepted.conversation_id, owner="heir")
+    assert fake_twilio.sent() == ["You said: Hello"]
+
+
+def test_frozen_worker_leaves_a_part_to_its_heir(any_site: Core, fake_twilio: FakeTwilio) -> None:
     add_business(any_site)
     accepted = take_in(any_site, "Hello")
     whole = fake_twilio.handle
@@ -313,8 +433,9 @@ def test_frozen_worker_does_not_bring_back_a_part_that_its_heir_gave_up(
 
     assert work_once(any_site.services, accepted.conversation_id, owner="frozen") is None
 
-    assert parts(any_site, accepted) == [("unknown", "interrupted")]
-    assert outcome(any_site, accepted).result is Result.FAILED
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert parts(any_site, accepted) == [("sent", None)]
+    assert outcome(any_site, accepted).result is Result.REPLIED
 
 
 # overtaken

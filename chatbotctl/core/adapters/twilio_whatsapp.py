@@ -1,14 +1,16 @@
 """WhatsApp messages out, through Twilio's Messages resource.
 
-Built by wiring, one per account; the flow calls `send` from many threads at once. It sends once and says precisely what
-is known about a failure; whether and when to try again is the flow's decision, because Twilio takes no idempotency key.
+Built by wiring, one per account; the flow calls it from many threads at once. It sends once and says precisely what is
+known about a failure; whether to look, and when to try again, is the flow's: Twilio takes no idempotency key.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core.adapters.retry_after import seconds_to_wait
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 #: Connections kept open to Twilio: the default of `worker.concurrency`. More senders than this still work; they open
 #: connections of their own and close them afterwards.
 POOL_SIZE = 64
+
+#: Messages of one conversation that are looked through for one whose fate is unknown: it is among the newest.
+NEWEST = 50
+#: Seconds by which Twilio's clock and the database's may differ.
+CLOCKS_APART = 120.0
 
 #: Twilio's error code -> what happened, in words for an operator. https://www.twilio.com/docs/api/errors
 _SENTENCES: dict[str, str] = {
@@ -67,16 +74,38 @@ class TwilioWhatsApp:
     def send(self, *, sender: str, recipient: str, body: str) -> SentMessage:
         """Send one message of 1 to 1,600 characters, once, without any retry of its own.
 
-        Raises MessengerError: `retryable` when Twilio surely did not take the message and may later;
-        `unknown_outcome` when it may have taken it. Its `reason` is Twilio's error code where there is one.
+        Raises MessengerError: `retryable` when it may get through another time, and beside it `unknown_outcome` when
+        Twilio may have taken it this time. Its `reason` is Twilio's error code where there is one.
         """
+        with self._errors_mapped() as client:
+            message = client.messages.create(to=recipient, from_=sender, body=body)
+        if not message.sid:
+            raise _unclear_answer()
+        return SentMessage(sid=str(message.sid), status=str(message.status))
+
+    def find(self, *, sender: str, recipient: str, body: str, since: float) -> list[SentMessage]:
+        """Messages with exactly this text among the newest to the recipient, newest first; raises as `send`.
+
+        Not by Twilio's own filter for dates: that one reads the date of sending, which a queued message has not yet.
+        """
+        with self._errors_mapped() as client:
+            listed = client.messages.list(to=recipient, from_=sender, limit=NEWEST, page_size=NEWEST)
+        return [
+            SentMessage(sid=str(message.sid), status=str(message.status))
+            for message in listed
+            if _same_text(message.body, body)
+            and (message.date_created is None or message.date_created.timestamp() >= since - CLOCKS_APART)
+        ]
+
+    @contextmanager
+    def _errors_mapped(self) -> Iterator[Client]:
+        """The client, for one call; what the call raises becomes a MessengerError."""
         import requests
         from twilio.base.exceptions import TwilioException
 
-        client = self._twilio()
         self._retry_after.seconds = None
         try:
-            message = client.messages.create(to=recipient, from_=sender, body=body)
+            yield self._twilio()
         except TwilioException as exc:
             raise _refused(exc, getattr(self._retry_after, "seconds", None)) from exc
         except requests.RequestException as exc:
@@ -84,12 +113,9 @@ class TwilioWhatsApp:
         except UnicodeError:
             # Not `from exc`: a UnicodeError holds the whole text.
             raise MessengerError("The message holds text that cannot be sent.", reason="unreadable_text") from None
-        except (ValueError, TypeError, AttributeError) as exc:
+        except (ValueError, TypeError, AttributeError, KeyError) as exc:
             # The SDK takes an answer apart without looking whether it is JSON, or an object.
             raise _unclear_answer() from exc
-        if not message.sid:
-            raise _unclear_answer()
-        return SentMessage(sid=str(message.sid), status=str(message.status))
 
     def _twilio(self) -> Client:
         with self._lock:
@@ -123,17 +149,39 @@ class TwilioWhatsApp:
         self._retry_after.seconds = seconds_to_wait(response.headers.get("Retry-After"))
 
 
+def _same_text(listed: str | None, body: str) -> bool:
+    """Whether a message in Twilio's list says this; line ends and blanks around it are not Twilio's to keep."""
+    return listed is not None and listed.split() == body.split()
+
+
+def _status_and_code(exc: Exception) -> tuple[int | None, int | str | None]:
+    """The HTTP status and Twilio's own code in one of the SDK's exceptions; a list's has only the whole answer."""
+    status = getattr(exc, "status", None)
+    code = getattr(exc, "code", None)
+    answer: Any = exc.args[-1] if exc.args else None
+    if status is None and hasattr(answer, "status_code"):
+        status = answer.status_code
+        try:
+            code = json.loads(answer.text).get("code")
+        except (ValueError, AttributeError):
+            code = None
+    return status, code or status
+
+
 def _refused(exc: Exception, retry_after: float | None) -> MessengerError:
     """The error for an answer of Twilio's that is not a success."""
-    status = getattr(exc, "status", None)
-    code = getattr(exc, "code", None) or status
+    status, code = _status_and_code(exc)
     if status is None:
         # None of its answers' exceptions: the SDK would not even ask.
         return MessengerError("The Twilio SDK refused to send the message.", reason=type(exc).__name__)
     reason = str(code)
     if status >= 500:
         return MessengerError(
-            "Twilio failed while it handled the message.", reason=reason, unknown_outcome=True, retry_after=retry_after
+            "Twilio failed while it handled the message.",
+            reason=reason,
+            retryable=True,
+            unknown_outcome=True,
+            retry_after=retry_after,
         )
     busy = status == 429 or reason == "20429"
     sentence = _SENTENCES.get(reason) or (_SENTENCES["20429"] if busy else f"Twilio refused the message ({reason}).")
@@ -158,7 +206,7 @@ def _unreachable(exc: Exception) -> MessengerError:
     if isinstance(exc, requests.ConnectTimeout) or any(isinstance(cause, never_connected) for cause in _causes(exc)):
         return MessengerError("Twilio cannot be reached.", reason="unreachable", retryable=True)
     if isinstance(exc, requests.Timeout):
-        return MessengerError("Twilio did not answer in time.", reason="timeout", unknown_outcome=True)
+        return _unknown("Twilio did not answer in time.", "timeout")
     if isinstance(exc, ValueError) and not isinstance(exc, requests.JSONDecodeError):
         # requests says InvalidURL, InvalidSchema, InvalidHeader...: nothing was sent, and nothing ever will be.
         return MessengerError(
@@ -166,7 +214,7 @@ def _unreachable(exc: Exception) -> MessengerError:
             reason=type(exc).__name__,
             hint="Check twilio.api_base_url (TWILIO_API_BASE_URL).",
         )
-    return MessengerError("The connection to Twilio broke.", reason="connection_lost", unknown_outcome=True)
+    return _unknown("The connection to Twilio broke.", "connection_lost")
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
@@ -183,4 +231,8 @@ def _causes(exc: BaseException) -> Iterator[object]:
 
 
 def _unclear_answer() -> MessengerError:
-    return MessengerError("Twilio's answer makes no sense.", reason="unclear_answer", unknown_outcome=True)
+    return _unknown("Twilio's answer makes no sense.", "unclear_answer")
+
+
+def _unknown(message: str, reason: str) -> MessengerError:
+    return MessengerError(message, reason=reason, retryable=True, unknown_outcome=True)

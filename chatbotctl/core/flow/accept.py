@@ -17,6 +17,7 @@ from chatbotctl.core.errors import (
     SecretKeyError,
     UnreadableMessage,
 )
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
@@ -105,6 +106,7 @@ def _store(services: Services, business: Business, message: InboundMessage) -> A
             mirror_to_slack.owe_customer_line(services, tx, business, message, taken)
     except inbox.DuplicateMessage:
         return _duplicate(services, business, message)
+    reach("stored")
     event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
     if not taken.held:
         services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=taken.delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, OutsideError, ThreadGone
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
@@ -36,6 +37,7 @@ def ask_assistant(
     the provider no longer knows is replaced once, by a new one seeded from our own transcript.
     Raises AssistantError when no attempt gave a usable answer.
     """
+    reach("thread_found")
     transcript = _transcript_of(services, turn) if turn.business.tells_history else ()
 
     def question(thread: FoundThread, seconds: float) -> Question:
@@ -77,10 +79,12 @@ class _Attempt:
             if unheard is not None:
                 return unheard
         try:
-            return self._assistant.ask(question=question)
+            answer = self._assistant.ask(question=question)
         except AssistantError as error:
             self._unsure = self._unsure or error.unknown_outcome or error.still_busy
             raise
+        reach("asked")
+        return answer
 
 
 def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chatbotctl.core.errors import AssistantError, ChatbotError
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.split_reply import split
 from chatbotctl.core.flow.whatsapp_format import to_whatsapp
@@ -31,6 +32,7 @@ def prepare_reply(services: Services, turn: Turn, answer: Answer, translation: s
         outbox.add_reply(tx, turn, parts, Author.ASSISTANT)
         detail = {"model": answer.model, "parts": len(parts), "needs_human": answer.needs_human is not None}
         events.record(tx, turn.conversation.id, "answered", turn_id=turn.id, detail=detail)
+    reach("answered")
     return replace(
         turn, answered=True, reply=answer.text, reply_translation=translation, needs_human=answer.needs_human
     )

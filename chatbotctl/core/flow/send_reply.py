@@ -1,8 +1,7 @@
-"""The parts of the reply leave by WhatsApp, in order, each at most once.
+"""The parts of the reply leave by WhatsApp, in order, each at most once; what is missing of a half-sent reply follows.
 
 A part is marked `sending` in a commit of its own before it leaves, with the fence and the epoch checked, and `sent` in
-another after Twilio took it. A part found `sending` was under way when its process died: it may have got through, so it
-is not sent again.
+another after Twilio took it. A part found `sending` was under way when its process died: send_part looks for it first.
 """
 
 from __future__ import annotations
@@ -10,14 +9,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
-from chatbotctl.core.errors import ConfigurationError, MessengerError, OutsideError
-from chatbotctl.core.flow.keep_writing import keep_writing
-from chatbotctl.core.flow.retry_policy import RetryPolicy
+from chatbotctl.core.errors import ConfigurationError, MessengerError
+from chatbotctl.core.flow.send_part import Overtaken, send_part
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.log import event
-from chatbotctl.core.ports import Messenger
 from chatbotctl.core.records.turn import Failure, OutboundPart, PartState, Turn
 from chatbotctl.core.storage import events, outbox, turns
 
@@ -30,7 +24,7 @@ class Sending(enum.Enum):
     WITHDRAWN = enum.auto()
     #: Twilio cannot be reached: to be tried again later.
     LATER = enum.auto()
-    #: It will not get through, or nobody knows whether it did.
+    #: It will not get through, or nobody can find out whether it did.
     FAILED = enum.auto()
 
 
@@ -56,82 +50,57 @@ def send_reply(services: Services, turn: Turn) -> Delivery:
 
 
 def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
-    if part.state is not PartState.READY:
-        return _not_ready(services, turn, part)
+    if part.state not in (PartState.READY, PartState.SENDING):
+        return _settled(part)
     try:
         # Simulated messages meet no other messenger than the console, whatever the business's settings say.
         messenger = services.console if turn.simulated else services.messenger_of(turn.business)
     except ConfigurationError as error:
         failure = Failure(code=error.code, message=error.message)
-        return _failed(services, turn, part, PartState.FAILED, failure, error.code)
-    with services.database.write() as tx:
-        epoch = turns.check_fence(tx, turn.lease)
-        if not outbox.start_sending(tx, part, epoch=epoch):
-            return Delivery(Sending.WITHDRAWN)
+        return _not_sent(services, turn, part, failure, error.code, unknown=part.state is PartState.SENDING)
     try:
-        _send(services, turn, part, messenger)
+        send_part(services, turn, part, messenger)
+    except Overtaken:
+        return Delivery(Sending.WITHDRAWN)
     except MessengerError as error:
         failure = Failure(code=error.code, message=error.message)
         reason = error.reason or error.code
-        if error.unknown_outcome:
-            return _failed(services, turn, part, PartState.UNKNOWN, failure, reason)
-        if error.retryable:
-            return _later(services, turn, part, failure, reason)
-        return _failed(services, turn, part, PartState.FAILED, failure, reason)
+        if error.retryable and turn.attempts + 1 < services.settings.worker.attempts:
+            return _later(services, turn, part, failure, reason, unknown=error.unknown_outcome)
+        return _not_sent(services, turn, part, failure, reason, unknown=error.unknown_outcome)
     return Delivery(Sending.DONE)
 
 
-def _send(services: Services, turn: Turn, part: OutboundPart, messenger: Messenger) -> None:
-    twilio = services.settings.twilio
-    policy = RetryPolicy(attempts=twilio.attempts, deadline=twilio.timeout_seconds * twilio.attempts)
-    message = policy.run(
-        lambda _: messenger.send(sender=part.sender, recipient=part.recipient, body=part.body),
-        on_failure=lambda error: _note_failure(turn, part, error),
-    )
-
-    def note(tx: Connection) -> None:
-        # Without the fence: Twilio has it, and that is true whoever owns the conversation now.
-        outbox.sent(tx, turn, part, message)
-        detail = {"part": part.part, "author": part.author.value}
-        events.record(tx, turn.conversation.id, "sent", message_sid=message.sid, turn_id=turn.id, detail=detail)
-
-    # A part that stays `sending` is taken for one whose fate is unknown: people would be alerted for nothing.
-    keep_writing(services.database, note, seconds=services.settings.worker.lease_seconds)
-
-
-def _not_ready(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
-    """What a part that is not `ready` says of the turn; its process died before it could settle."""
+def _settled(part: OutboundPart) -> Delivery:
+    """What a part that will not leave (again) says of the turn; its process died before it could settle."""
     if part.state is PartState.WITHDRAWN:
         return Delivery(Sending.WITHDRAWN)
     if part.state is PartState.FAILED:
         message = f"WhatsApp (Twilio) did not take the reply ({part.error_code})."
         return Delivery(Sending.FAILED, Failure(code=MessengerError.code, message=message))
-    failure = Failure(code=MessengerError.code, message="It is not known whether WhatsApp took the reply.")
-    if part.state is PartState.SENDING:
-        return _failed(services, turn, part, PartState.UNKNOWN, failure, "interrupted")
-    return Delivery(Sending.FAILED, failure)
+    message = "It is not known whether WhatsApp took the reply."
+    return Delivery(Sending.FAILED, Failure(code=MessengerError.code, message=message))
 
 
-def _later(services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str) -> Delivery:
-    if turn.attempts + 1 >= services.settings.worker.attempts:
-        return _failed(services, turn, part, PartState.FAILED, failure, reason)
+def _later(
+    services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str, *, unknown: bool
+) -> Delivery:
+    """Put the part off. One that may have got through stays `sending`: it will be looked for first."""
     with services.database.write() as tx:
-        # Whoever took the conversation over found it `sending` and gave it up: it must not become `ready` again.
+        # Whoever took the conversation over decides about the part now: it must not become `ready` again.
         turns.check_fence(tx, turn.lease)
-        outbox.not_sent(tx, part, PartState.READY, reason)
+        outbox.not_sent(tx, part, PartState.SENDING if unknown else PartState.READY, reason)
     return Delivery(Sending.LATER, failure)
 
 
-def _failed(
-    services: Services, turn: Turn, part: OutboundPart, state: PartState, failure: Failure, reason: str
+def _not_sent(
+    services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str, *, unknown: bool
 ) -> Delivery:
-    """`reason`: the vendor's own code, which operators look up (63016), beside our code for the kind of failure."""
+    """Give the part up. `reason`: the vendor's own code, which operators look up (63016), beside our code."""
+    state = PartState.UNKNOWN if unknown else PartState.FAILED
     with services.database.write() as tx:
+        turns.check_fence(tx, turn.lease)
         outbox.not_sent(tx, part, state, reason)
         detail = {"part": part.part, "state": state, "code": failure.code, "reason": reason[:60]}
         events.record(tx, turn.conversation.id, "send_failed", turn_id=turn.id, detail=detail)
     return Delivery(Sending.FAILED, failure)
-
-
-def _note_failure(turn: Turn, part: OutboundPart, error: OutsideError) -> None:
-    event("send_failed", level="warning", turn=turn.id, part=part.part, reason=error.reason)

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundError, OutsideError, StorageUnavailable
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import backoff
 from chatbotctl.core.flow.services import Services
@@ -175,6 +176,7 @@ def deliver_post(services: Services, owed: OwedPost) -> None:
         _failed(services, owed, MirrorError(error.message, reason=error.code, retryable=True))
     else:
         keep_writing(services.database, lambda tx: slack_posts.posted(tx, owed, ts), seconds=lease_seconds(services))
+        reach("mirrored")
 
 
 def _post(services: Services, owed: OwedPost, standing: Standing) -> str:

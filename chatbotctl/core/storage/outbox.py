@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
@@ -16,10 +16,12 @@ from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, 
 _i, _o, _t = inbound_messages.c, outbound_messages.c, turns.c
 _INSERT = insert(outbound_messages)
 _PARTS = select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part)
+#: The states of a part that may leave.
+_TO_LEAVE = (PartState.READY, PartState.SENDING)
 _SENDING = (
     update(outbound_messages)
-    .where(_o.id == bindparam("part_id"), _o.state == PartState.READY, _o.epoch == bindparam("present"))
-    .values(state=PartState.SENDING)
+    .where(_o.id == bindparam("part_id"), _o.state.in_(_TO_LEAVE), _o.epoch == bindparam("present"))
+    .values(state=PartState.SENDING, sending_at=func.coalesce(_o.sending_at, now()))
 )
 _SENT = (
     update(outbound_messages)
@@ -57,14 +59,26 @@ def parts(tx: Connection, turn_id: int) -> list[OutboundPart]:
 def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     """Mark a part as leaving, if it is still to leave and of the conversation's present epoch.
 
-    Returns False when it must not be sent: the epoch has moved on, so it was marked `withdrawn`.
+    One that is `sending` already may be sent again: the caller has made sure that it did not leave. Returns False when
+    it must not be sent: the epoch has moved on, so it was marked `withdrawn`.
     """
     started = tx.execute(_SENDING, {"part_id": part.id, "present": epoch})
     if started.rowcount == 1:
         return True
-    withdraw = update(outbound_messages).where(_o.id == part.id, _o.state == PartState.READY)
+    withdraw = update(outbound_messages).where(_o.id == part.id, _o.state.in_(_TO_LEAVE))
     tx.execute(withdraw.values(state=PartState.WITHDRAWN))
     return False
+
+
+def sending_since(tx: Connection, part: OutboundPart) -> float:
+    """When the part first began to leave (seconds since 1970, the database's clock)."""
+    row = tx.execute(select(_o.sending_at, _o.created_at).where(_o.id == part.id)).one()
+    return float(row.created_at if row.sending_at is None else row.sending_at)
+
+
+def known_sids(tx: Connection, sids: Sequence[str]) -> set[str]:
+    """Those of `sids` that a message of ours has."""
+    return set(tx.scalars(select(_o.sid).where(_o.sid.in_(sids)))) if sids else set()
 
 
 def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -> None:
@@ -74,7 +88,7 @@ def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -
 
 
 def not_sent(tx: Connection, part: OutboundPart, state: PartState, code: str) -> None:
-    """It did not leave: READY (to be tried again), FAILED or UNKNOWN, with the reason's code."""
+    """It did not leave, as far as is known: READY or SENDING (tried again later), FAILED or UNKNOWN, and why."""
     tx.execute(update(outbound_messages).where(_o.id == part.id).values(state=state, error_code=code[:60]))
 
 

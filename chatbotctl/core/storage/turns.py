@@ -63,6 +63,12 @@ _CLAIM_SIMULATED = _CLAIM.where(
     select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == _bc.done_seq + 1, _i.simulated.is_(true())).exists()
 )
 _FENCE = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
+_KEPT = (
+    update(business_clients)
+    .where(_bc.id == bindparam("conversation"), _bc.fence == bindparam("held"))
+    .values(lease_until=now() + bindparam("lease_seconds", type_=Double))
+    .returning(_bc.epoch)
+)
 _TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
 _NEW_TURN = insert(turns).returning(*turns.c)
 _ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state=TurnState.ANSWERED, answered_at=now())
@@ -142,6 +148,15 @@ def check_fence(tx: Connection, lease: Lease) -> int:
     if row is None or row.fence != lease.fence:
         raise LeaseLost
     return int(row.epoch)
+
+
+def keep(tx: Connection, lease: Lease, lease_seconds: float) -> int:
+    """`check_fence` that also renews the lease: for `lease_seconds` from now on nobody else takes the conversation."""
+    values = {"conversation": lease.conversation_id, "held": lease.fence, "lease_seconds": lease_seconds}
+    epoch = tx.scalar(_KEPT, values)
+    if epoch is None:
+        raise LeaseLost
+    return int(epoch)
 
 
 def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
