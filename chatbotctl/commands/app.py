@@ -25,6 +25,7 @@ from chatbotctl.commands.session import Session
 from chatbotctl.commands.simulate import simulate
 from chatbotctl.commands.slack import slack_app
 from chatbotctl.commands.thread import thread_app
+from chatbotctl.commands.worker import worker
 from chatbotctl.core.errors import ChatbotError
 
 app = typer.Typer(
@@ -63,6 +64,7 @@ def root(
 
 app.command()(init)
 app.command()(serve)
+app.command()(worker)
 app.command()(simulate)
 app.add_typer(business_app, name="business")
 app.add_typer(thread_app, name="thread")

@@ -95,6 +95,11 @@ def line(text: str | Text, *, style: str = "") -> None:
     _stdout().print(text, style=style, soft_wrap=not sys.stdout.isatty())
 
 
+def quote(text: str) -> None:
+    """Print what a customer or a model wrote, as one result."""
+    line(safe_text(text))
+
+
 def json_document(value: object) -> None:
     """Print one JSON document."""
     text = json.dumps(value, ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""`chatbotctl serve`: the webhook server, the worker and the Slack poster in one process."""
+"""`chatbotctl serve`: the webhook server, with a worker and a Slack poster beside it unless others do their work."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port.", show_default="server.port")] = None,
     threads: Annotated[int | None, typer.Option(min=2, max=512, help="Threads.", show_default="server.threads")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Set up what is missing, with a demo business.")] = False,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker/--no-worker",
+            help="Answer messages in this process too. Without, `chatbotctl worker` has to run elsewhere.",
+        ),
+    ] = True,
 ) -> None:
     """Take in WhatsApp messages from Twilio, have them answered, and mirror them to Slack.
 
     Example: chatbotctl serve --port 8080
     """
-    from chatbotctl.core import log
     from chatbotctl.server import run
 
     session = session_of(ctx)
@@ -35,22 +41,20 @@ def serve(
     loaded = session.loaded(flags)
     with session.core(flags) as core:
         has_token = core.has_auth_token()
-        is_tried_out = not (has_token or loaded.settings.twilio.account_sid)
+        is_tried_out = core.is_tried_out()
         is_checked = has_token and loaded.settings.server.verify_signatures
         if is_tried_out:
-            core.print_unsent(_show)
-        settings = loaded.settings.log
-        log.configure(level="debug" if session.verbose else settings.level, format=settings.format)
+            core.print_unsent(output.quote)
+        session.log_events()
         run.serve(
             core,
             host=loaded.settings.server.host,
             port=loaded.settings.server.port,
-            on_ready=lambda url: _greet(url, is_checked=is_checked, is_tried_out=is_tried_out, demo=demo),
+            run_worker=worker,
+            on_ready=lambda url: _greet(
+                url, is_checked=is_checked, is_tried_out=is_tried_out, demo=demo, worker=worker
+            ),
         )
-
-
-def _show(text: str) -> None:
-    output.line(output.safe_text(text))
 
 
 def _set_up_demo(session: Session) -> None:
@@ -64,11 +68,13 @@ def _set_up_demo(session: Session) -> None:
         add_demo(core.database)
 
 
-def _greet(url: str, *, is_checked: bool, is_tried_out: bool, demo: bool) -> None:
+def _greet(url: str, *, is_checked: bool, is_tried_out: bool, demo: bool, worker: bool) -> None:
     output.note(f"Serving on {url} (webhook: {url}/whatsapp). Stop with Ctrl-C.")
     if not is_checked:
         output.warning("Signatures are not checked: whoever reaches this address can write as any customer.")
-    if is_tried_out:
+    if not worker:
+        output.note("Messages are only taken in here. Have them answered with: chatbotctl worker")
+    elif is_tried_out:
         output.note("No Twilio account is set up: replies are printed here instead of sent.", style="yellow")
     if demo:
         _say_what_to_try(url)

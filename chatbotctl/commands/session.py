@@ -69,8 +69,15 @@ class Session:
         finally:
             core.close()
 
+    def log_events(self) -> None:
+        """Log what happens from now on as `log.level` says: for processes that stay (`serve`, `worker`)."""
+        from chatbotctl.core import log
+
+        settings = self.loaded().settings.log
+        log.configure(level="debug" if self.verbose else settings.level, format=settings.format)
+
     def _log_quietly(self, unlogged: Collection[str]) -> None:
-        """Errors that a command meets on its way go to stderr, with --verbose everything; `serve` sets up its own."""
+        """Errors that a command meets on its way go to stderr, with --verbose everything."""
         from chatbotctl.core import log
 
         log.configure(

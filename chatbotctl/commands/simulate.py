@@ -111,7 +111,7 @@ def _print(result: _Result, elapsed_ms: int, *, as_json: bool) -> None:
         )
         return
     for reply in result.replies:
-        output.line(output.safe_text(reply))
+        output.quote(reply)
     if result.outcome == "held":
         output.note("An operator holds this thread: the assistant stays quiet.", style="yellow")
     elif result.outcome == "withdrawn":

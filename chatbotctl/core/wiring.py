@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from chatbotctl.core import secret_key
 from chatbotctl.core.adapters.console import ConsoleMessenger
 from chatbotctl.core.adapters.google_translate import GoogleTranslate
+from chatbotctl.core.adapters.huey_wakeup import HueyWakeup
 from chatbotctl.core.adapters.knowledge_base import KnowledgeBase
 from chatbotctl.core.adapters.local_wakeup import LocalWakeup
 from chatbotctl.core.adapters.memory_cache import MemoryCache
@@ -31,7 +32,7 @@ from chatbotctl.core.adapters.twilio_whatsapp import TwilioWhatsApp
 from chatbotctl.core.config import Loaded
 from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache
+from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache, Wakeup
 from chatbotctl.core.records.business import Backend, Business
 from chatbotctl.core.settings import Settings
 from chatbotctl.core.storage import businesses, knowledge
@@ -72,7 +73,7 @@ class Core:
             settings=self.settings,
             cache=self._cache(),
             cache_is_shared=self.settings.redis.url is not None,
-            wakeup=LocalWakeup(),
+            wakeup=self._wakeup(),
             assistant_of=self.assistant_of,
             messenger_of=self.messenger_of,
             console=self._console,
@@ -99,6 +100,10 @@ class Core:
             return True
         with self.database.read() as tx:
             return any("twilio" in business.own_credentials for business in businesses.listed(tx))
+
+    def is_tried_out(self) -> bool:
+        """Whether there is neither a Twilio account nor any auth token: nothing can be sent, so it may be printed."""
+        return not (self.has_auth_token() or self.settings.twilio.account_sid)
 
     def assistant_of(self, business: Business) -> Assistant:
         """The business's own assistant, ready to be asked. Raises AssistantNotUsable or SecretKeyError."""
@@ -192,6 +197,7 @@ class Core:
 
     def close(self) -> None:
         """Close what is open."""
+        self.services.wakeup.close()
         with self._lock:
             clients = [*self._clients.values(), self.services.cache]
             self._clients.clear()
@@ -206,6 +212,12 @@ class Core:
         if redis.url is None:
             return MemoryCache()
         return RedisCache(redis.url.get_secret_value(), redis.timeout_seconds)
+
+    def _wakeup(self) -> Wakeup:
+        redis = self.settings.redis
+        if redis.url is None:
+            return LocalWakeup()
+        return HueyWakeup(redis.url.get_secret_value(), redis.timeout_seconds, install=self.database.identity)
 
     def _translator(self) -> GoogleTranslate | None:
         translate = self.settings.translate

@@ -1,22 +1,18 @@
 """Runs the server: bind, refuse what would be unsafe, serve, and drain on SIGTERM or SIGINT.
 
-`serve` is what `chatbotctl serve` calls. The process's worker and Slack poster run beside the server and end with it.
+`serve` is what `chatbotctl serve` calls. The process's crew (core/flow/crew.py) works beside the server, and ends with
+it.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from chatbotctl.core.errors import ConfigurationError
-from chatbotctl.core.flow.slack_poster import SlackPoster
-from chatbotctl.core.flow.worker import Worker
+from chatbotctl.core.flow.crew import Crew, end_if_held_up, stopped_by_signals
 from chatbotctl.core.log import event
 from chatbotctl.core.storage import migrate
 from chatbotctl.core.wiring import Core
@@ -28,8 +24,6 @@ from chatbotctl.server.listening import Listener
 LOOK_SECONDS = 0.1
 #: Seconds beyond the drain that the last answers have to leave.
 LAST_ANSWERS_SECONDS = 2.0
-#: What a process that could not finish its turns ends with: they stay stored, but somebody waits for them.
-UNFINISHED_EXIT_CODE = 1
 
 
 def serve(
@@ -38,9 +32,8 @@ def serve(
     """Serve until SIGTERM or SIGINT, then drain, and return. Call it in the main thread.
 
     The first signal stops taking in: turns in flight have `server.drain_seconds` to finish, requests that wait get
-    their answers, what is left stays stored. A second signal ends the process at once, and so does the end of the
-    drain when turns are still in flight (UNFINISHED_EXIT_CODE) or posts to Slack are (0: those stay owed, and nobody
-    waits for them): their threads would hold the process.
+    their answers, what is left stays stored. A second signal ends the process at once; how it ends when turns or posts
+    outlast the drain: `crew.end_if_held_up`.
 
     Arguments:
         core: stays the caller's to close.
@@ -52,13 +45,10 @@ def serve(
     Raises SchemaMismatch, StorageUnavailable, ConfigurationError, ConflictError (the port is in use).
     """
     server = WebhookServer(core, host=host, port=port, run_worker=run_worker)
-    with _stopped_by_signals(server):
+    with stopped_by_signals(server.stop):
         on_ready(server.url)
         finished = server.run()
-    if not finished or server.is_still_posting:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0 if finished else UNFINISHED_EXIT_CODE)
+    end_if_held_up(finished=finished, is_still_posting=server.is_still_posting)
 
 
 class WebhookServer:
@@ -77,13 +67,15 @@ class WebhookServer:
             on_failure.pop_all()
         self._core = core
         self._serving = serving.of_app(app)
-        self._worker = Worker(core.services) if run_worker else None
-        self._poster = SlackPoster(core.services) if run_worker else None
+        self._crew = Crew(core.services) if run_worker else None
         self._stopping = False
-        #: After `run`: posts to Slack are still under way, which hangs perhaps.
-        self.is_still_posting = False
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._listener.port}"
+
+    @property
+    def is_still_posting(self) -> bool:
+        """After `run`: posts to Slack are still under way, which hangs perhaps."""
+        return self._crew is not None and self._crew.is_still_posting
 
     def stop(self) -> None:
         """Make `run` drain and return. Returns at once."""
@@ -92,11 +84,9 @@ class WebhookServer:
 
     def run(self) -> bool:
         """Serve; returns after the drain whether every turn in flight was finished."""
-        if self._worker is not None:
-            self._worker.start()
-        if self._poster is not None:
-            self._poster.start()
-        event("serving", url=self.url, worker=self._worker is not None)
+        if self._crew is not None:
+            self._crew.start()
+        event("serving", url=self.url, worker=self._crew.worker.owner if self._crew is not None else None)
         try:
             while not self._stopping:
                 self._listener.step(1.0)
@@ -123,13 +113,11 @@ class WebhookServer:
 
     def _finish_turns(self, end: float) -> bool:
         """Let turns in flight come to their end; then whoever still waits is told that the message is stored."""
-        finished = True
-        if self._worker is not None:
-            finished = self._worker.drain(max(0.0, end - time.monotonic()))
-        self._core.services.waiters.stop()
-        if self._poster is not None:
-            self.is_still_posting = not self._poster.drain(max(0.0, end - time.monotonic()))
-        return finished
+        stop_waiting = self._core.services.waiters.stop
+        if self._crew is None:
+            stop_waiting()
+            return True
+        return self._crew.drain(max(0.0, end - time.monotonic()), between=stop_waiting)
 
 
 def _may_be_unsigned(core: Core, *, loopback: bool) -> bool:
@@ -161,23 +149,3 @@ def _may_be_unsigned(core: Core, *, loopback: bool) -> bool:
         )
     event("signatures_not_verified", level="error", reason="there is no Twilio auth token")
     return True
-
-
-@contextmanager
-def _stopped_by_signals(server: WebhookServer) -> Iterator[None]:
-    """SIGTERM and SIGINT stop the server; a second one ends the process."""
-    asked = False
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(128 + number)
-        asked = True
-        server.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -86,17 +86,20 @@ class Vendors:
         }
 
 
-class Server:
-    """A running `chatbotctl serve`."""
+class Process:
+    """A command that stays, from when it has said that it is ready."""
+
+    #: What it says then; the group is what tests know it by.
+    READY = r"Working as (\S+)\."
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_for("the server's address", lambda: self._url() or process.poll() is not None)
-        assert process.poll() is None, f"serve ended at once:\n{self.log}"
-        self.url = self._url() or ""
+        wait_for("its being ready", lambda: self._said() or process.poll() is not None)
+        assert process.poll() is None, f"it ended at once:\n{self.log}"
+        self.said = self._said() or ""
 
     @property
     def log(self) -> str:
@@ -124,9 +127,20 @@ class Server:
             for line in stream:
                 self.lines.append(line)
 
-    def _url(self) -> str | None:
-        found = re.search(r"Serving on (http://\S+)", self.log)
+    def _said(self) -> str | None:
+        found = re.search(self.READY, self.log)
         return found[1] if found else None
+
+
+class Server(Process):
+    """A running `chatbotctl serve`."""
+
+    READY = r"Serving on (http://\S+)"
+
+    @property
+    def url(self) -> str:
+        """Where it takes requests."""
+        return self.said
 
 
 @dataclass
@@ -135,7 +149,7 @@ class Install:
 
     home: Path
     environment: dict[str, str]
-    servers: list[Server] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     def run(self, *args: str, stdin: str = "", **environment: str) -> Done:
         """Run one command to its end."""
@@ -158,18 +172,15 @@ class Install:
 
     def serve(self, *args: str, **environment: str) -> Server:
         """Start the server on a free port."""
-        process = subprocess.Popen(
-            [COMMAND, "serve", "--port", "0", *args],
-            env=self._env(environment),
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        server = Server(process)
-        self.servers.append(server)
+        server = Server(self._start("serve", "--port", "0", *args, **environment))
+        self.processes.append(server)
         return server
+
+    def worker(self, *args: str, **environment: str) -> Process:
+        """Start a worker without a server."""
+        worker = Process(self._start("worker", *args, **environment))
+        self.processes.append(worker)
+        return worker
 
     def write(self, server: Server, body: str, **fields: str) -> requests.Response:
         """A customer writes: Twilio's signed webhook, as urllib would send it."""
@@ -186,9 +197,20 @@ class Install:
         return requests.post(url, data=urlencode(form), headers=headers, timeout=PATIENCE)
 
     def close(self) -> None:
-        for server in self.servers:
-            if server.process.poll() is None:
-                server.kill()
+        for process in self.processes:
+            if process.process.poll() is None:
+                process.kill()
+
+    def _start(self, *args: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [COMMAND, *args],
+            env=self._env(environment),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def _env(self, more: dict[str, str]) -> dict[str, str]:
         base = {

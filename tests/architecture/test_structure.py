@@ -19,9 +19,9 @@ MOST_FUNCTION_LINES = 60
 #: The per-turn guard, the command line's main, the server's error handler.
 BROAD_EXCEPTS = {"core/flow/worker.py", "commands/app.py", "server/app.py"}
 DRAWERS = {"utils", "util", "helpers", "common", "misc"}
-#: openai_transport is imported by openai_client once its first client is made.
+#: openai_transport is imported by openai_client once its first client is made, huey_queue by huey_wakeup on first use.
 SDKS = {"openai", "twilio", "slack_sdk", "redis", "google", "huey", "bm25s"}
-LOADS_AN_SDK_WHEN_IMPORTED = {"core/adapters/openai_transport.py"}
+LOADS_AN_SDK_WHEN_IMPORTED = {"core/adapters/openai_transport.py", "core/adapters/huey_queue.py"}
 
 
 def name(path: Path) -> str:

@@ -22,12 +22,13 @@ from structlog.testing import capture_logs
 
 from chatbotctl.core import config, secret_key
 from chatbotctl.core.errors import ConfigurationError, ConflictError, SchemaMismatch
+from chatbotctl.core.flow.crew import UNFINISHED_EXIT_CODE
 from chatbotctl.core.records.message import Result
 from chatbotctl.core.storage import turns
 from chatbotctl.core.wiring import Core
 from chatbotctl.server import listening
 from chatbotctl.server.request_reading import MAX_BODY
-from chatbotctl.server.run import UNFINISHED_EXIT_CODE, WebhookServer
+from chatbotctl.server.run import WebhookServer
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import ACCOUNT, TOKEN, FakeTwilio

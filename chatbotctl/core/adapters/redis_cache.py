@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from chatbotctl.core.adapters.breaker import Breaker
-from chatbotctl.core.errors import ConfigurationError, OutsideError
+from chatbotctl.core.adapters.redis_client import make_client, outside_error, redis_errors
+from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.log import event
 from chatbotctl.core.records.conversation import CachedThread, cache_key
 
@@ -101,8 +102,8 @@ class RedisCache:
             try:
                 cursor, names = _names(self._redis(), cursor)
                 found = [(_decoded(name), None) for name in names] if keys_only else _entries(self._redis(), names)
-            except _redis_errors() as exc:
-                raise _outside_error(exc) from exc
+            except redis_errors() as exc:
+                raise outside_error(exc) from exc
             yield from found
             if cursor == 0:
                 return
@@ -112,7 +113,7 @@ class RedisCache:
         started = time.perf_counter()
         try:
             self._redis().ping()
-        except _redis_errors():
+        except redis_errors():
             self._breaker.failed()
             return None
         self._breaker.succeeded()
@@ -133,15 +134,15 @@ class RedisCache:
 
         try:
             answer = question(self._redis())
-        except _redis_errors() as exc:
+        except redis_errors() as exc:
             if self._strict:
-                raise _outside_error(exc) from exc
+                raise outside_error(exc) from exc
             if isinstance(exc, ResponseError):
                 # It is up and quick, but will not do this: another type under our key, read-only, out of memory.
                 self._breaker.succeeded()
             else:
                 self._breaker.failed()
-                event("cache_unreachable", level="warning", reason=_outside_error(exc).reason)
+                event("cache_unreachable", level="warning", reason=outside_error(exc).reason)
             return otherwise
         self._breaker.succeeded()
         return answer
@@ -149,28 +150,8 @@ class RedisCache:
     def _redis(self) -> Redis:
         with self._lock:
             if self._client is None:
-                self._client = self._make_client()
+                self._client = make_client(self._url, self._timeout_seconds)
             return self._client
-
-    def _make_client(self) -> Redis:
-        """A client that cannot hang: left to itself, redis-py retries for half a minute on a hung server."""
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        return Redis.from_url(
-            self._url,
-            socket_timeout=self._timeout_seconds,
-            socket_connect_timeout=self._timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            # RESP2 and no driver_info: a new connection costs no HELLO, no CLIENT SETINFO and no subscription to
-            # maintenance notices (which may stretch the timeouts). Each would be one more answer to wait for.
-            protocol=2,
-            driver_info=None,
-            # More than there are threads: at the default of 100 the next thread's read is an error.
-            max_connections=10_000,
-        )
 
 
 def _read(key: bytes, redis: Redis) -> CachedThread | None:
@@ -265,21 +246,3 @@ def _encoded(text: str) -> bytes | None:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return None
-
-
-def _redis_errors() -> tuple[type[Exception], ...]:
-    """What redis-py raises; ValueError when something that is not Redis answers, or for an impossible host or port."""
-    from redis.exceptions import RedisError
-
-    return RedisError, OSError, ValueError
-
-
-def _outside_error(exc: Exception) -> OutsideError:
-    from redis.exceptions import ResponseError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-
-    hint = "Check redis.url (REDIS_URL) and that Redis runs."
-    if isinstance(exc, ResponseError):
-        return OutsideError("Redis refused the command.", reason=str(exc).partition(" ")[0], hint=hint)
-    reason = "timeout" if isinstance(exc, RedisTimeoutError) else "unreachable"
-    return OutsideError("Redis cannot be reached.", reason=reason, retryable=True, hint=hint)

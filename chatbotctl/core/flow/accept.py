@@ -46,8 +46,11 @@ class Accepted:
     problem: AssistantNotUsable | None = None
 
 
-def accept(services: Services, message: InboundMessage) -> Accepted:
+def accept(services: Services, message: InboundMessage, *, wake: bool = True) -> Accepted:
     """Validate a message and store it once.
+
+    Arguments:
+        wake: tell a worker that it is there.
 
     Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
     (not known to be stored: nothing may be acknowledged).
@@ -66,7 +69,7 @@ def accept(services: Services, message: InboundMessage) -> Accepted:
         # Taken in before the business was disabled, say: what was answered for the first copy holds for all.
         if _first_copy_of(services, business, message.sid) is None:
             raise
-    accepted = _store(services, business, message)
+    accepted = _store(services, business, message, wake=wake)
     if not accepted.held and message.has_text:
         return replace(accepted, problem=_problem(services, business))
     return accepted
@@ -91,7 +94,7 @@ def _validate(services: Services, business: Business, message: InboundMessage) -
         )
 
 
-def _store(services: Services, business: Business, message: InboundMessage) -> Accepted:
+def _store(services: Services, business: Business, message: InboundMessage, *, wake: bool) -> Accepted:
     # A simulated message is answered at once: nobody types a burst into `simulate`.
     quiet = 0.0 if message.simulated else services.settings.worker.quiet_seconds
     try:
@@ -108,7 +111,7 @@ def _store(services: Services, business: Business, message: InboundMessage) -> A
         return _duplicate(services, business, message)
     reach("stored")
     event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
-    if not taken.held:
+    if wake and not taken.held:
         services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=taken.delay)
     return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
 

@@ -32,7 +32,8 @@ def simulate(
     Raises what `accept` raises, and AssistantNotUsable.
     """
     assert message.simulated, "a real message is the server's"
-    accepted = accept(services, message)
+    # No worker is told: the turn is run here, where what is said is shown.
+    accepted = accept(services, message, wake=False)
     outcome = _run(services, accepted, wait_seconds, on_waiting)
     if accepted.problem is not None:
         raise accepted.problem

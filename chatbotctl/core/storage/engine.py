@@ -6,6 +6,7 @@ StorageUnavailable: whoever called must not acknowledge anything. This file know
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -127,6 +128,13 @@ class Database:
     def described(self) -> str:
         """The database as people know it: its URL without the password, or its file."""
         return str(self.file or self.url.render_as_string(hide_password=True))
+
+    @property
+    def identity(self) -> str:
+        """A short name for this database among others, the same in every process whose URL names it alike."""
+        url = self.url
+        where = str(self.file.resolve()) if self.file else f"{url.host or ''}:{url.port or 5432}/{url.database or ''}"
+        return hashlib.sha256(where.encode()).hexdigest()[:12]
 
     @property
     def file(self) -> Path | None:
