@@ -78,7 +78,7 @@ def _read(spec: str) -> _FailPoint:
     place, _, action = spec.partition(":")
     name, _, nth = place.partition("@")
     action, _, seconds = action.partition("=")
-    if name not in POINTS or action not in ("kill", "raise", "sleep"):
+    if name not in POINTS or action not in ("kill", "raise", "sleep") or int(nth or 1) < 1:
         raise ValueError(f"CHATBOTCTL_FAILPOINT: {spec!r} is not <name>[@<nth>]:kill|raise|sleep=<seconds>")
     return _FailPoint(name=name, action=action, nth=int(nth or 1), seconds=float(seconds or 0))
 

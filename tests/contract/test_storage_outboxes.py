@@ -119,6 +119,29 @@ def test_reason_of_a_failure_is_kept_however_long_a_vendor_makes_it(database: Da
         assert outbox.parts(tx, turn.id)[0].error_code == "x" * 60
 
 
+def test_part_that_has_left_stays_sent_whatever_a_later_attempt_met(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["Yes."], Author.ASSISTANT)
+        (part,) = outbox.parts(tx, turn.id)
+        outbox.start_sending(tx, part, epoch=turn.epoch)
+        assert not outbox.has_left(tx, part)
+        outbox.sent(tx, turn, part, SentMessage(sid="SMout", status="queued"))
+
+        outbox.not_sent(tx, part, PartState.READY, "20429")
+
+        assert outbox.has_left(tx, part)
+
+
+def test_nobody_knows_of_a_part_that_was_leaving_when_its_turn_ended(database: Database, turn: Turn) -> None:
+    with database.write() as tx:
+        outbox.add_reply(tx, turn, ["one", "two"], Author.ASSISTANT)
+        outbox.start_sending(tx, outbox.parts(tx, turn.id)[0], epoch=turn.epoch)
+
+        outbox.close(tx, turn.id, PartState.FAILED)
+
+        assert [part.state for part in outbox.parts(tx, turn.id)] == ["unknown", "failed"]
+
+
 def test_what_has_not_left_when_a_turn_ends_never_leaves(database: Database, turn: Turn) -> None:
     with database.write() as tx:
         outbox.add_reply(tx, turn, ["one", "two", "three"], Author.ASSISTANT)

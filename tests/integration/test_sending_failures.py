@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.accept import Accepted
 from chatbotctl.core.flow.worker import work_once
 from chatbotctl.core.records.message import Result
+from chatbotctl.core.records.turn import SentMessage
 from chatbotctl.core.storage import businesses, conversations, outbox
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
-from tests.fakes.loopback import Response
+from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import FakeTwilio, refusal
@@ -28,6 +30,7 @@ from tests.installs import (
     add_business,
     answer,
     away_for_a_moment,
+    eventually,
     install,
     outcome,
     post_to_slack,
@@ -545,3 +548,62 @@ def test_simulated_message_is_printed_and_never_sent(vendors: Vendors, tmp_path:
 
     assert printed == [f"-> {CUSTOMER}: You said: Hello"]
     assert fake_twilio.requests == []
+
+
+def test_frozen_worker_that_writes_down_late_what_it_sent_does_not_withdraw_the_rest(
+    any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    add_business(any_site)
+    fake_openai.reply = lambda _: LONG
+    accepted = take_in(any_site)
+    whole = fake_twilio.handle
+    frozen, thaw = threading.Event(), threading.Event()
+
+    def handle(request: Request) -> Response:
+        if request.method == "GET":  # the heir looks for the part
+            thaw.set()
+            eventually(lambda: parts(any_site, accepted)[0] == ("sent", None))
+        response = whole(request)
+        if request.method == "POST" and not frozen.is_set():
+            frozen.set()
+            thaw.wait(20)
+        return response
+
+    fake_twilio.handle = handle  # type: ignore[method-assign]
+    first = threading.Thread(target=lambda: work_once(any_site.services, accepted.conversation_id, owner="frozen"))
+    first.start()
+    frozen.wait(20)
+    expire_lease(any_site)
+    work(any_site, accepted.conversation_id, owner="heir")
+    first.join()
+
+    assert outcome(any_site, accepted).result is Result.REPLIED
+    assert " ".join(" ".join(fake_twilio.sent()).split()) == " ".join(LONG.split())
+
+
+class BrokenMessenger:
+    """Breaks in a way that nobody foresaw."""
+
+    def send(self, *, sender: str, recipient: str, body: str) -> SentMessage:
+        raise RuntimeError(f"{body} to {recipient} from {sender}")
+
+    def find(self, *, sender: str, recipient: str, body: str, since: float) -> list[SentMessage]:
+        return []
+
+
+def test_part_whose_sending_breaks_again_and_again_ends_as_one_that_nobody_knows_of(
+    vendors: Vendors, tmp_path: Path, fake_slack: FakeSlack
+) -> None:
+    with install(vendors, flags={("worker", "attempts"): 2}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core)
+        object.__setattr__(core.services, "messenger_of", lambda _: BrokenMessenger())
+        accepted = take_in(core, "Hello")
+        for _ in range(2):
+            make_due(core)
+            work(core, accepted.conversation_id)
+
+        assert outcome(core, accepted).result is Result.FAILED
+        assert parts(core, accepted) == [("unknown", None)]
+        alert = slack_shows(core, fake_slack)[-1]
+    assert "It is not known whether the reply was delivered: " in alert
+    assert "You said: Hello" in alert

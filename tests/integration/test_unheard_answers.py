@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatbotctl.core import failpoints
 from chatbotctl.core.config import Key
 from chatbotctl.core.flow.worker import work_once
 from chatbotctl.core.records.message import Result
@@ -87,3 +88,33 @@ def test_a_turn_whose_worker_died_while_it_was_asked_finds_the_answer(
 
     assert fake_twilio.sent() == ["You said: Hello"]
     assert said(fake_openai) == [("user", "Hello"), ("assistant", "You said: Hello")]
+
+
+def test_a_question_asked_again_is_not_answered_with_what_was_true_before(
+    core: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    answers = iter(["Not yet.", "It is ready."])
+    fake_openai.reply = lambda _: next(answers)
+    answer(core, "Is it ready?")
+    fake_openai.thinking = 2.5
+
+    assert answer(core, "Is it ready?").result is Result.REPLIED
+
+    assert fake_twilio.sent() == ["Not yet.", "It is ready."]
+
+
+def test_a_question_asked_again_whose_worker_died_before_asking_is_asked(
+    core: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    answers = iter(["Not yet.", "It is ready."])
+    fake_openai.reply = lambda _: next(answers)
+    answer(core, "Is it ready?")
+    accepted = take_in(core, "Is it ready?")
+    with failpoints.armed("thread_found:raise"), pytest.raises(failpoints.FailPointReached):
+        work_once(core.services, accepted.conversation_id, owner="dead")
+    with core.database.write() as tx:
+        tx.execute(tables.business_clients.update().values(lease_until=now() - 1))
+
+    work_once(core.services, accepted.conversation_id, owner="heir")
+
+    assert fake_twilio.sent() == ["Not yet.", "It is ready."]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, OutsideError, ThreadGone
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread
@@ -12,7 +14,7 @@ from chatbotctl.core.ports import Assistant
 from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.conversation import Line
 from chatbotctl.core.records.turn import Turn
-from chatbotctl.core.storage import conversations, events
+from chatbotctl.core.storage import conversations, events, turns
 
 
 def require_enabled(turn: Turn) -> None:
@@ -53,7 +55,7 @@ def ask_assistant(
 
     def ask(thread: FoundThread, *, unsure: bool) -> Answer:
         _note(services, turn, "asked", {"backend": turn.business.backend.value, "thread": thread.source})
-        attempt = _Attempt(assistant, unsure=unsure)
+        attempt = _Attempt(assistant, unsure=unsure, reply_before=lambda: _reply_before(services, turn))
         return policy.run(
             lambda seconds: attempt.answer(question(thread, seconds)),
             on_failure=lambda error: _note_failure(services, turn, error),
@@ -67,16 +69,22 @@ def ask_assistant(
 
 
 class _Attempt:
-    """Asks, and remembers whether an earlier call may have been answered without our hearing it."""
+    """Asks, and remembers whether an earlier call may have been answered without our hearing it.
 
-    def __init__(self, assistant: Assistant, *, unsure: bool) -> None:
+    A customer may ask in the same words again, and the provider's conversation does not tell which of the questions was
+    answered: an answer like the one before is taken for that one. To ask once too often is better than to answer "Is it
+    ready?" with what was true yesterday.
+    """
+
+    def __init__(self, assistant: Assistant, *, unsure: bool, reply_before: Callable[[], str | None]) -> None:
         self._assistant = assistant
         self._unsure = unsure
+        self._reply_before = reply_before
 
     def answer(self, question: Question) -> Answer:
         if self._unsure:
             unheard = self._assistant.look_back(question=question)
-            if unheard is not None:
+            if unheard is not None and unheard.text != self._reply_before():
                 return unheard
         try:
             answer = self._assistant.ask(question=question)
@@ -85,6 +93,11 @@ class _Attempt:
             raise
         reach("asked")
         return answer
+
+
+def _reply_before(services: Services, turn: Turn) -> str | None:
+    with services.database.read() as tx:
+        return turns.reply_before(tx, turn)
 
 
 def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:

@@ -28,6 +28,10 @@ class Overtaken(Exception):
     """A take-over, a reset or a disabled business has overtaken the part: it must not leave (again)."""
 
 
+class _LeftMeanwhile(Exception):
+    """Whoever had the conversation before us has just written down that Twilio took the part."""
+
+
 def send_part(services: Services, turn: Turn, part: OutboundPart, messenger: Messenger) -> None:
     """Send a part that is `ready`, or go on with one that a dead worker left `sending`, and write down that it is sent.
 
@@ -41,6 +45,8 @@ def send_part(services: Services, turn: Turn, part: OutboundPart, messenger: Mes
     )
     try:
         message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(turn, part, error))
+    except _LeftMeanwhile:
+        return
     except MessengerError as error:
         # Of the last failure that is known; that an earlier one may have got through must not be forgotten.
         error.unknown_outcome = attempt.unsure
@@ -86,8 +92,9 @@ class _Attempt:
         with self._services.database.write() as tx:
             epoch = turns.keep(tx, self._turn.lease, self._services.settings.worker.lease_seconds)
             may_leave = outbox.start_sending(tx, self._part, epoch=epoch)
+            left = not may_leave and outbox.has_left(tx, self._part)
         if not may_leave:
-            raise Overtaken
+            raise _LeftMeanwhile if left else Overtaken
         reach("sending")
         if time.monotonic() >= ours_until:
             raise LeaseLost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
 from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
@@ -60,7 +60,7 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     """Mark a part as leaving, if it is still to leave and of the conversation's present epoch.
 
     One that is `sending` already may be sent again: the caller has made sure that it did not leave. Returns False when
-    it must not be sent: the epoch has moved on, so it was marked `withdrawn`.
+    it must not be sent: the epoch has moved on, so it was marked `withdrawn`, or it `has_left`.
     """
     started = tx.execute(_SENDING, {"part_id": part.id, "present": epoch})
     if started.rowcount == 1:
@@ -68,6 +68,11 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     withdraw = update(outbound_messages).where(_o.id == part.id, _o.state.in_(_TO_LEAVE))
     tx.execute(withdraw.values(state=PartState.WITHDRAWN))
     return False
+
+
+def has_left(tx: Connection, part: OutboundPart) -> bool:
+    """Whether it is written down by now that Twilio took the part."""
+    return tx.scalar(select(_o.state).where(_o.id == part.id)) == PartState.SENT
 
 
 def sending_since(tx: Connection, part: OutboundPart) -> float:
@@ -88,13 +93,21 @@ def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -
 
 
 def not_sent(tx: Connection, part: OutboundPart, state: PartState, code: str) -> None:
-    """It did not leave, as far as is known: READY or SENDING (tried again later), FAILED or UNKNOWN, and why."""
-    tx.execute(update(outbound_messages).where(_o.id == part.id).values(state=state, error_code=code[:60]))
+    """It did not leave, as far as is known: READY or SENDING (tried again later), FAILED or UNKNOWN, and why.
+
+    Nothing changes where it has left after all: whoever had the conversation before writes that down without a lease.
+    """
+    still_here = update(outbound_messages).where(_o.id == part.id, _o.state.in_(_TO_LEAVE))
+    tx.execute(still_here.values(state=state, error_code=code[:60]))
 
 
 def close(tx: Connection, turn_id: int, state: PartState) -> None:
-    """The turn has ended: what of its reply has not left never will. `state`: FAILED or WITHDRAWN."""
-    tx.execute(update(outbound_messages).where(_o.turn_id == turn_id, _o.state == PartState.READY).values(state=state))
+    """The turn has ended: what of its reply has not left never will. `state`: FAILED or WITHDRAWN.
+
+    Of a part that is `sending` still, which takes a fault of our own, nobody knows whether it left.
+    """
+    ended = case((_o.state == PartState.SENDING, PartState.UNKNOWN.value), else_=state.value)
+    tx.execute(update(outbound_messages).where(_o.turn_id == turn_id, _o.state.in_(_TO_LEAVE)).values(state=ended))
 
 
 def replies_to(tx: Connection, message_sid: str) -> list[OutboundPart]:

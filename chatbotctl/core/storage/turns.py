@@ -70,6 +70,12 @@ _KEPT = (
     .returning(_bc.epoch)
 )
 _TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
+_REPLY_BEFORE = (
+    select(_t.reply)
+    .where(_t.conversation_id == bindparam("conversation"), _t.first_seq < bindparam("first"), _t.reply.is_not(None))
+    .order_by(_t.first_seq.desc())
+    .limit(1)
+)
 _NEW_TURN = insert(turns).returning(*turns.c)
 _ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state=TurnState.ANSWERED, answered_at=now())
 _FINISHED = update(turns).where(_t.id == bindparam("turn")).values(finished_at=now(), next_at=None)
@@ -194,6 +200,13 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
         needs_human=row.needs_human,
         failure=Failure(code=row.error_code, message=row.error_message or "") if row.error_code else None,
     )
+
+
+def reply_before(tx: Connection, turn: Turn) -> str | None:
+    """What the assistant last said in the turn's conversation before it; None: nothing."""
+    values = {"conversation": turn.conversation.id, "first": turn.messages[0].seq}
+    reply: str | None = tx.scalar(_REPLY_BEFORE, values)
+    return reply
 
 
 def store_answer(tx: Connection, turn: Turn, answer: Answer, translation: str | None) -> None:

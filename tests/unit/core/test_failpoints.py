@@ -31,7 +31,7 @@ def test_misspelt_fail_point_is_an_error() -> None:
     assert visiting("asked", CHATBOTCTL_TESTING="1", CHATBOTCTL_FAILPOINT="askd:kill") == 1
 
 
-@pytest.mark.parametrize("spec", ["", "asked", "asked:explode", "nowhere:kill", "asked@x:kill"])
+@pytest.mark.parametrize("spec", ["", "asked", "asked:explode", "nowhere:kill", "asked@x:kill", "asked@0:kill"])
 def test_what_is_no_fail_point_arms_nothing(spec: str) -> None:
     with pytest.raises(ValueError, match=r"CHATBOTCTL_FAILPOINT|invalid literal"), armed(spec):
         pass
