@@ -51,14 +51,19 @@ def find_thread(services: Services, turn: Turn, assistant: Assistant, policy: Re
 
 
 def new_thread(services: Services, turn: Turn, assistant: Assistant, policy: RetryPolicy) -> FoundThread:
-    """Make a new provider conversation, seeded with what our own transcript knows. Raises AssistantError."""
+    """Make a new provider conversation, seeded with what our own transcript knows. Raises AssistantError.
+
+    For a turn that an operator has gone on with too: the questions after it are asked there, so it knows of everything
+    that was answered, the newest included.
+    """
     with services.database.read() as tx:
         transcript = conversations.transcript(
             tx,
             turn.conversation,
-            before_seq=turn.messages[0].seq,
+            before_seq=turn.conversation.done_seq + 1,
             messages=SEED_MESSAGES,
             translated=services.assistant_language(turn.business) is not None,
+            without=(turn.messages[0].seq, turn.upto_seq),
         )
     ai_thread = policy.run(
         lambda seconds: assistant.start_thread(

@@ -47,22 +47,24 @@ def owe_customer_line(
 
 
 def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure | None) -> None:
-    """Owe what was answered, and an alert where a person has to look."""
+    """Owe what was answered, and an alert where a person has to look; of a turn that was gone on with, what is new."""
     if not turn.mirrored or not services.is_mirrored(turn.business):
         return
-    parts = outbox.parts(tx, turn.id)
+    every_part = outbox.parts(tx, turn.id)
+    parts = [part for part in every_part if part.part > turn.told_parts]
     sent = [part for part in parts if part.state is PartState.SENT]
     if sent:
         by_assistant = sent[0].author is Author.ASSISTANT
         what_left = _text_of(sent)
+        is_whole = not any(part.author is Author.ASSISTANT for part in every_part[: turn.told_parts])
         _owe(
             services,
             tx,
             turn,
             kind="reply",
             title="Assistant" if by_assistant else "Automatic line",
-            text=turn.reply if turn.reply_translation and turn.reply else what_left,
-            translation=what_left if turn.reply_translation else None,
+            text=turn.reply if is_whole and turn.reply_translation and turn.reply else what_left,
+            translation=what_left if is_whole and turn.reply_translation else None,
         )
     if failure is not None:
         not_left = [part for part in parts if part.state in (PartState.FAILED, PartState.UNKNOWN)]
@@ -70,7 +72,7 @@ def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure |
         _owe(services, tx, turn, kind="alert", title=title, text=_text_of(not_left))
     elif withdrawn := [part for part in parts if part.state is PartState.WITHDRAWN]:
         _owe(services, tx, turn, kind="alert", title=WITHDRAWN, text=_text_of(withdrawn))
-    if turn.needs_human is not None:
+    if turn.needs_human is not None and not turn.told_reply:
         _owe(services, tx, turn, kind="alert", title="A person is needed", text=turn.needs_human)
 
 

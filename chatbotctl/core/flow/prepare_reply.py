@@ -48,7 +48,9 @@ def prepare_apology(services: Services, turn: Turn, error: ChatbotError) -> Turn
     event("turn_failed", level="error", turn=turn.id, business=turn.business.name, code=error.code)
     business = turn.business
     line = services.settings.replies.apology if business.apology is None else business.apology
-    lines = [line] if line.strip() and not business.is_disabled else []
+    # Whoever read it before the operator had the turn gone on with does not read it again.
+    is_said = turn.told_parts > 0
+    lines = [line] if line.strip() and not business.is_disabled and not is_said else []
     return _own_line(services, turn, lines, Failure(code=error.code, message=error.message))
 
 

@@ -41,7 +41,7 @@ def send_reply(services: Services, turn: Turn) -> Delivery:
     with services.database.read() as tx:
         parts = outbox.parts(tx, turn.id)
     for part in parts:
-        if part.state is PartState.SENT:
+        if part.state is PartState.SENT or part.part <= turn.told_parts:
             continue
         delivery = _send_part(services, turn, part)
         if delivery.sending is not Sending.DONE:

@@ -70,6 +70,8 @@ class Lease:
 
     conversation_id: int
     fence: int
+    #: An operator wants ended turns of it to be gone on with.
+    redo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,12 @@ class Turn:
     attempts: int = 0
     #: Another claim worked on it before and did not finish: the assistant may have been asked.
     resumed: bool = False
+    #: It had ended as a dead letter, and an operator has it gone on with: newer messages may be answered already.
+    redone: bool = False
+    #: Parts up to this number are an earlier run's: nothing is done about them, and Slack was told of them.
+    told_parts: int = 0
+    #: Slack was told of this very reply when the turn ended before (that a person is needed, say).
+    told_reply: bool = False
     #: What the customer is to read is stored: the assistant is never asked again.
     answered: bool = False
     #: What the assistant said; None for a line of our own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.errors import ConversationNotFound
@@ -151,15 +151,24 @@ def reset(tx: Connection, conversation: Conversation) -> None:
 
 
 def transcript(
-    tx: Connection, conversation: Conversation, *, before_seq: int, messages: int, translated: bool
+    tx: Connection,
+    conversation: Conversation,
+    *,
+    before_seq: int,
+    messages: int,
+    translated: bool,
+    without: tuple[int, int] | None = None,
 ) -> tuple[Line, ...]:
     """What the assistant may know of the past, oldest first: since the last reset, or less.
 
     System lines (apologies, "only text is read") are no part of it: the assistant did not say them.
 
     Arguments:
+        before_seq: messages before this one, and what was said until then: what came after it is none of the past,
+            not even where it is answered already.
         messages: the customer's last so many, with what was answered to them.
         translated: in the language that the assistant works in, as far as translations were made.
+        without: the first and the last of the messages that are left out, because they are to be asked about.
     """
     if messages <= 0:
         return ()
@@ -169,6 +178,8 @@ def transcript(
         .order_by(_i.seq.desc())
         .limit(messages)
     )
+    if without is not None:
+        inbound = inbound.where(~_i.seq.between(*without))
     customers = tx.execute(inbound).all()
     if not customers:
         return ()
@@ -179,7 +190,9 @@ def transcript(
         text = message_in_words(body, row.kind) or f"({kind_in_words(row.kind)} without any text.)"
         lines.append((row.received_at, 0, row.seq, Line(author=Author.CUSTOMER, text=text)))
     # A reply has a few parts at most; the bound keeps a huge history out of memory.
-    lines.extend(_said(tx, conversation, since=customers[-1].received_at, most=messages * 4, translated=translated))
+    since = customers[-1].received_at
+    before = before_seq if before_seq <= conversation.done_seq else None
+    lines.extend(_said(tx, conversation, since=since, before=before, most=messages * 4, translated=translated))
     return tuple(line for *_, line in sorted(lines, key=lambda entry: entry[:3]))
 
 
@@ -190,7 +203,7 @@ def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[T
     newest_in = tx.execute(inbound.order_by(_i.received_at.desc(), _i.id.desc()).limit(last))
     newest_out = tx.execute(outbound.order_by(_o.created_at.desc(), _o.id.desc()).limit(last))
     # Within one tick of the clock a question stands before its answer.
-    entries = [(row.received_at, 0, row.id, _inbound_entry(row)) for row in newest_in]
+    entries = [(row.received_at, 0, row.id, inbound_entry(row)) for row in newest_in]
     entries += [(row.created_at, 1, row.id, _outbound_entry(row)) for row in newest_out]
     entries.sort(key=lambda entry: entry[:3])
     return [entry for *_, entry in (entries if last is None else entries[-last:])]
@@ -202,9 +215,13 @@ def touch(tx: Connection, conversation_id: int) -> None:
 
 
 def _said(
-    tx: Connection, conversation: Conversation, *, since: float, most: int, translated: bool
+    tx: Connection, conversation: Conversation, *, since: float, before: int | None, most: int, translated: bool
 ) -> Iterator[tuple[float, int, int, Line]]:
-    """What was said to the customer, for `transcript`; a translated reply as the assistant worded it, in one line."""
+    """What was said to the customer, for `transcript`; a translated reply as the assistant worded it, in one line.
+
+    Arguments:
+        before: only the replies to messages before this one, and what operators said before it came.
+    """
     outbound = (
         select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id, _t.reply, _t.reply_translation, _t.state)
         .outerjoin(turns, _t.id == _o.turn_id)
@@ -217,6 +234,9 @@ def _said(
         .order_by(_o.id.desc())
         .limit(most)
     )
+    if before is not None:
+        came = select(_i.received_at).where(_i.conversation_id == conversation.id, _i.seq == before).scalar_subquery()
+        outbound = outbound.where(or_(_t.upto_seq < before, and_(_t.id.is_(None), _o.created_at < came)))
     told: set[int | None] = set()
     for row in tx.execute(outbound):
         text = row.body
@@ -279,7 +299,8 @@ def _record(row: Row[Any]) -> Conversation:
     )
 
 
-def _inbound_entry(row: Row[Any]) -> TranscriptEntry:
+def inbound_entry(row: Row[Any]) -> TranscriptEntry:
+    """A whole row of inbound_messages as people read it."""
     return TranscriptEntry(
         author=Author.CUSTOMER,
         body=row.body,

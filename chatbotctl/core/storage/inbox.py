@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Row, Text, and_, bindparam, case, exc, func, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records.business import Business
@@ -47,7 +47,8 @@ def _due_at() -> ColumnElement[float]:
     window = case((quiet < latest, quiet), else_=latest)
     # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
     put_off = select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery()
-    return case((put_off > window, put_off), else_=window)
+    # So does one that an operator has gone on with, which comes before this message.
+    return case((and_(_bc.redo > 0, _bc.ready_at > window), _bc.ready_at), (put_off > window, put_off), else_=window)
 
 
 _COUNTED = (

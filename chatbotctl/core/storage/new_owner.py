@@ -37,15 +37,17 @@ def begin_anew(tx: Connection, conversation_id: int) -> None:
             fence=_bc.fence + 1,
             owner=None,
             lease_until=None,
+            redo=0,
         )
     )
     events.record(tx, conversation_id, "new_owner", detail={"seq": row.last_seq})
 
 
 def _withdraw(tx: Connection, conversation_id: int, row: Row[int, int, int]) -> None:
-    """End the turn that is under way, and let one that is withdrawn stand for the messages that have none yet."""
+    """End the turns that are under way, and let one that is withdrawn stand for the messages that have none yet."""
     last_seq, done_seq, epoch = row
-    unfinished = (_t.conversation_id == conversation_id, _t.first_seq > done_seq)
+    # One that an operator has gone on with may be older than what was answered since.
+    unfinished = (_t.conversation_id == conversation_id, _t.state.in_((TurnState.OPEN, TurnState.ANSWERED)))
     open_turns = select(_t.id).where(*unfinished)
     tx.execute(
         update(outbound_messages)
@@ -53,7 +55,7 @@ def _withdraw(tx: Connection, conversation_id: int, row: Row[int, int, int]) -> 
         .values(state=PartState.WITHDRAWN)
     )
     tx.execute(update(turns).where(*unfinished).values(state=TurnState.WITHDRAWN, finished_at=now(), next_at=None))
-    covered = tx.scalar(select(func.max(_t.upto_seq)).where(*unfinished)) or done_seq
+    covered = tx.scalar(select(func.max(_t.upto_seq)).where(_t.conversation_id == conversation_id)) or done_seq
     if covered < last_seq:
         tx.execute(
             insert(turns),

@@ -31,7 +31,7 @@ _SENT = (
 
 
 def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
-    """Put the parts of a turn's reply, which has none yet, into the outbox."""
+    """Put the parts of a turn's reply, which has none yet, into the outbox, numbered behind an earlier run's."""
     newest = turn.messages[-1]
     rows = [
         {
@@ -45,7 +45,7 @@ def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author)
             "body": body,
             "epoch": turn.epoch,
         }
-        for number, body in enumerate(bodies, start=1)
+        for number, body in enumerate(bodies, start=turn.told_parts + 1)
     ]
     if rows:
         tx.execute(_INSERT, rows)

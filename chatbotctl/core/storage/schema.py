@@ -198,6 +198,8 @@ class _Turns(TypedColumns):
     model: Named[str | None] = Column(String(120))
     usage: Named[dict[str, Any]] = Column(JSON, server_default="{}")
     epoch: Named[int] = Column(Integer)
+    #: Parts up to this number are those of an earlier run, which ended and told Slack of them.
+    told_parts: Named[int] = Column(Integer, server_default=literal_sql("0"))
     started_at: Named[float] = Column(Double, server_default=now())
     answered_at: Named[float | None] = Column(Double)
     finished_at: Named[float | None] = Column(Double)
@@ -291,6 +293,12 @@ turns = Table(
         postgresql_where=literal_sql("state IN ('open', 'answered', 'dead')"),
         sqlite_where=literal_sql("state IN ('open', 'answered', 'dead')"),
     ),
+    Index(
+        "ix_turns_dropped",
+        "id",
+        postgresql_where=literal_sql("state = 'dropped'"),
+        sqlite_where=literal_sql("state = 'dropped'"),
+    ),
 )
 outbound_messages = Table(
     "outbound_messages",
@@ -317,6 +325,12 @@ slack_posts = Table(
         "id",
         postgresql_where=literal_sql("state = 'dead'"),
         sqlite_where=literal_sql("state = 'dead'"),
+    ),
+    Index(
+        "ix_slack_posts_dropped",
+        "id",
+        postgresql_where=literal_sql("state = 'dropped'"),
+        sqlite_where=literal_sql("state = 'dropped'"),
     ),
 )
 events = Table("events", metadata, _Events, Index("ix_events_conversation", "conversation_id", "id"))

@@ -40,6 +40,8 @@ from chatbotctl.core.storage.schema import business_clients, inbound_messages, o
 
 #: Most messages that one turn answers; what a burst has beyond it becomes the next turn.
 MAX_MESSAGES = 20
+#: States of a turn that somebody has to work on.
+UNFINISHED = (TurnState.OPEN, TurnState.ANSWERED)
 
 _bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, turns.c
 
@@ -47,7 +49,7 @@ _bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, t
 def _due() -> tuple[ColumnElement[bool], ...]:
     return (
         _bc.ready_at <= now(),
-        _bc.last_seq > _bc.done_seq,
+        or_(_bc.last_seq > _bc.done_seq, _bc.redo > 0),
         _bc.held_by == HeldBy.ASSISTANT,
         or_(_bc.lease_until.is_(None), _bc.lease_until <= now()),
     )
@@ -57,10 +59,15 @@ _CLAIM = (
     update(business_clients)
     .where(_bc.id == bindparam("conversation"), *_due())
     .values(lease_until=now() + bindparam("lease_seconds", type_=Double), fence=_bc.fence + 1)
-    .returning(_bc.fence)
+    .returning(_bc.fence, _bc.redo)
 )
+# Turns of the conversation that are gone on with, and their order: they come before what is newer.
+_REDONE = (_t.conversation_id == _bc.id, _t.upto_seq <= _bc.done_seq, _t.state.in_(UNFINISHED))
+_FIRST_REDONE = select(func.min(_t.first_seq)).where(*_REDONE).scalar_subquery()
+#: The number of the message that a conversation's next turn begins with, as an expression over its row.
+NEXT_SEQ = case((_bc.redo > 0, _FIRST_REDONE), else_=_bc.done_seq + 1)
 _CLAIM_SIMULATED = _CLAIM.where(
-    select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == _bc.done_seq + 1, _i.simulated.is_(true())).exists()
+    select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
 )
 _FENCE = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
 _KEPT = (
@@ -70,10 +77,21 @@ _KEPT = (
     .returning(_bc.epoch)
 )
 _TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
+# By when it was said: a turn that is gone on with may be older than what was answered since.
 _REPLY_BEFORE = (
     select(_t.reply)
-    .where(_t.conversation_id == bindparam("conversation"), _t.first_seq < bindparam("first"), _t.reply.is_not(None))
-    .order_by(_t.first_seq.desc())
+    .where(_t.conversation_id == bindparam("conversation"), _t.id != bindparam("turn"), _t.reply.is_not(None))
+    .order_by(_t.answered_at.desc(), _t.id.desc())
+    .limit(1)
+)
+_TURN_REDONE = (
+    select(turns)
+    .where(
+        _t.conversation_id == bindparam("conversation"),
+        _t.upto_seq <= bindparam("done"),
+        _t.state.in_(UNFINISHED),
+    )
+    .order_by(_t.first_seq)
     .limit(1)
 )
 _NEW_TURN = insert(turns).returning(*turns.c)
@@ -82,8 +100,39 @@ _FINISHED = update(turns).where(_t.id == bindparam("turn")).values(finished_at=n
 _GIVEN_BACK = (
     update(business_clients)
     .where(_bc.id == bindparam("conversation"))
-    .values(owner=None, lease_until=None, ready_at=case((_bc.last_seq > bindparam("upto"), _bc.ready_at), else_=null()))
+    .values(
+        owner=None,
+        lease_until=None,
+        ready_at=case((or_(_bc.last_seq > bindparam("upto"), _bc.redo > 0), _bc.ready_at), else_=null()),
+    )
     .returning(_bc.ready_at - now())
+)
+_LEFT = select(func.count()).select_from(turns).where(*_REDONE).scalar_subquery()
+#: Until when a conversation's next turn is put off, as an expression over its row; NULL: it is not.
+PUT_OFF_UNTIL = case(
+    (_LEFT > 0, select(_t.next_at).where(*_REDONE).order_by(_t.first_seq).limit(1).scalar_subquery()),
+    else_=select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery(),
+)
+# After a turn that was gone on with: what is next keeps its own time, be it a burst window or a backoff.
+_GIVEN_BACK_REDONE = (
+    update(business_clients)
+    .where(_bc.id == bindparam("conversation"))
+    .values(
+        owner=None,
+        lease_until=None,
+        redo=_LEFT,
+        ready_at=case(
+            (and_(_bc.last_seq <= _bc.done_seq, _LEFT == 0), null()),
+            (_bc.ready_at < PUT_OFF_UNTIL, PUT_OFF_UNTIL),
+            else_=_bc.ready_at,
+        ),
+    )
+    .returning(_bc.ready_at - now())
+)
+_TO_BE_REDONE = (
+    update(business_clients)
+    .where(_bc.id == bindparam("conversation"))
+    .values(redo=_LEFT, ready_at=case((now() < PUT_OFF_UNTIL, PUT_OFF_UNTIL), else_=now()))
 )
 _OUTCOME = (
     select(_i.conversation_id, _t.state, _t.error_code, _t.error_message, _bc.held_by)
@@ -117,7 +166,7 @@ def claim(
     statement = _CLAIM_SIMULATED if simulated_only else _CLAIM
     values = {"conversation": conversation_id, "owner": owner, "lease_seconds": lease_seconds}
     row = tx.execute(statement, values).one_or_none()
-    return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence)
+    return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence, redo=row.redo > 0)
 
 
 def due(tx: Connection, limit: int, *, without: Collection[int] = ()) -> list[Due]:
@@ -168,18 +217,19 @@ def keep(tx: Connection, lease: Lease, lease_seconds: float) -> int:
 def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
     """The turn that is next in a conversation that this transaction has claimed: one a dead worker left, or a new one.
 
+    Those that an operator wants to be gone on with come first, oldest first.
+
     Arguments:
         one_message: a new turn takes one message only (no burst window), not all that are waiting.
     """
     conversation = conversations.get(tx, lease.conversation_id)
-    first_seq = conversation.done_seq + 1
-    row = tx.execute(_TURN, {"conversation": conversation.id, "first": first_seq}).one_or_none()
+    row = _begun(tx, conversation, lease)
     is_resumed = row is not None
     if row is None:
-        messages = _burst(tx, conversation.id, first_seq, 1 if one_message else MAX_MESSAGES)
+        messages = _burst(tx, conversation.id, conversation.done_seq + 1, 1 if one_message else MAX_MESSAGES)
         row = _new_turn(tx, conversation, messages)
     else:
-        messages = _messages(tx, conversation.id, first_seq, row.upto_seq - first_seq + 1)
+        messages = _messages(tx, conversation.id, row.first_seq, row.upto_seq - row.first_seq + 1)
     epoch = row.epoch
     if row.state == TurnState.OPEN and epoch != conversation.epoch:
         # A reset came while the turn was put off and had said nothing yet: it is answered anew, not withdrawn.
@@ -194,17 +244,21 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
         epoch=epoch,
         attempts=row.attempts,
         resumed=is_resumed,
+        redone=row.upto_seq <= conversation.done_seq,
+        told_parts=row.told_parts,
+        # A reply that is there and did not get through: its failure ended the turn once, and no more than that.
+        told_reply=row.reply is not None and row.error_code is not None,
         answered=row.state == TurnState.ANSWERED,
         reply=row.reply,
         reply_translation=row.reply_translation,
         needs_human=row.needs_human,
-        failure=Failure(code=row.error_code, message=row.error_message or "") if row.error_code else None,
+        failure=None if row.reply is not None else _failure(row),
     )
 
 
 def reply_before(tx: Connection, turn: Turn) -> str | None:
-    """What the assistant last said in the turn's conversation before it; None: nothing."""
-    values = {"conversation": turn.conversation.id, "first": turn.messages[0].seq}
+    """What the assistant last said in the turn's conversation, other than in this turn; None: nothing."""
+    values = {"conversation": turn.conversation.id, "turn": turn.id}
     reply: str | None = tx.scalar(_REPLY_BEFORE, values)
     return reply
 
@@ -241,8 +295,11 @@ def finish(tx: Connection, turn: Turn, state: TurnState, failure: Failure | None
     Returns the seconds until the conversation is due again, or None when nothing is waiting.
     """
     tx.execute(_FINISHED, {"turn": turn.id, "state": state, **_why(failure)})
-    given_back = {"conversation": turn.conversation.id, "done_seq": turn.upto_seq, "upto": turn.upto_seq}
-    wait = tx.scalar(_GIVEN_BACK, given_back)
+    if turn.redone:
+        wait = tx.scalar(_GIVEN_BACK_REDONE, {"conversation": turn.conversation.id})
+    else:
+        given_back = {"conversation": turn.conversation.id, "done_seq": turn.upto_seq, "upto": turn.upto_seq}
+        wait = tx.scalar(_GIVEN_BACK, given_back)
     return None if wait is None else max(0.0, wait)
 
 
@@ -255,6 +312,14 @@ def postpone(tx: Connection, turn: Turn, seconds: float, *, code: str) -> None:
         .values(owner=None, lease_until=None, ready_at=now() + seconds)
     )
     events.record(tx, turn.conversation.id, "postponed", turn_id=turn.id, detail={"code": code, "seconds": seconds})
+
+
+def redo(tx: Connection, conversation_id: int) -> None:
+    """Make a conversation due whose ended turns were just made unfinished again; its row is locked by the caller.
+
+    They come before newer messages; one that is first and put off keeps its backoff.
+    """
+    tx.execute(_TO_BE_REDONE, {"conversation": conversation_id})
 
 
 def outcome(tx: Connection, sid: str) -> Outcome | None:
@@ -282,6 +347,15 @@ def unanswered(tx: Connection, conversation_id: int) -> list[FailedTurn]:
     ]
 
 
+def _begun(tx: Connection, conversation: Conversation, lease: Lease) -> Row[Any] | None:
+    """The turn that is next, if it was begun before."""
+    if lease.redo:
+        row = tx.execute(_TURN_REDONE, {"conversation": conversation.id, "done": conversation.done_seq}).one_or_none()
+        if row is not None:
+            return row
+    return tx.execute(_TURN, {"conversation": conversation.id, "first": conversation.done_seq + 1}).one_or_none()
+
+
 def _new_turn(tx: Connection, conversation: Conversation, messages: Sequence[StoredMessage]) -> Row[Any]:
     upto_seq = messages[-1].seq
     values = {
@@ -304,6 +378,10 @@ def _burst(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> 
 def _messages(tx: Connection, conversation_id: int, first_seq: int, count: int) -> tuple[StoredMessage, ...]:
     rows = tx.execute(_MESSAGES, {"conversation": conversation_id, "first": first_seq, "most": count})
     return tuple(inbox.stored_message(row) for row in rows)
+
+
+def _failure(row: Row[Any]) -> Failure | None:
+    return Failure(code=row.error_code, message=row.error_message or "") if row.error_code else None
 
 
 def _why(failure: Failure | None) -> dict[str, str | None]:
