@@ -20,6 +20,7 @@ from chatbotctl.commands.cache import cache_app
 from chatbotctl.commands.config import config_app
 from chatbotctl.commands.db import db_app
 from chatbotctl.commands.init import init
+from chatbotctl.commands.queue import queue_app
 from chatbotctl.commands.serve import serve
 from chatbotctl.commands.session import Session
 from chatbotctl.commands.simulate import simulate
@@ -68,6 +69,7 @@ app.command()(worker)
 app.command()(simulate)
 app.add_typer(business_app, name="business")
 app.add_typer(thread_app, name="thread")
+app.add_typer(queue_app, name="queue")
 app.add_typer(cache_app, name="cache")
 app.add_typer(slack_app, name="slack")
 app.add_typer(db_app, name="db")

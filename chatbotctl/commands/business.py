@@ -97,10 +97,10 @@ def disable(
 
     Example: chatbotctl business disable luna --reason "closed in January"
     """
-    from chatbotctl.commands.business_values import disabled_reason
+    from chatbotctl.commands.business_values import one_line_reason
     from chatbotctl.core.storage import businesses
 
-    why = None if reason is None else disabled_reason(reason)
+    why = None if reason is None else one_line_reason(reason)
     with session_of(ctx).core() as core, core.database.write() as tx:
         business = businesses.by_name(tx, name)
         businesses.set_disabled(tx, business, disabled=True, reason=why or business.disabled_reason)

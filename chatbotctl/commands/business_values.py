@@ -109,8 +109,8 @@ def number(typed: str) -> str:
     return normalise(typed)
 
 
-def disabled_reason(typed: str) -> str:
-    """Why a business is disabled, as it is stored: one line. Raises RefusedError."""
+def one_line_reason(typed: str) -> str:
+    """What `--reason` says, as it is stored: one line. Raises RefusedError."""
     return _some("--reason", " ".join(_text("--reason", typed, LONGEST_REASON).split()))
 
 

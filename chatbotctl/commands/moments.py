@@ -59,5 +59,10 @@ def clock(at: float) -> str:
     return f"{_local(at):%H:%M}"
 
 
+def exactly(at: float) -> str:
+    """Date and time to the second, where the operator is."""
+    return f"{_local(at):%Y-%m-%d %H:%M:%S}"
+
+
 def _local(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC).astimezone()
