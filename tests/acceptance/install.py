@@ -156,7 +156,7 @@ class Install:
         done = subprocess.run(
             [COMMAND, *args],
             input=stdin,
-            env=self._env(environment),
+            env=self.env(environment),
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -204,7 +204,7 @@ class Install:
     def _start(self, *args: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [COMMAND, *args],
-            env=self._env(environment),
+            env=self.env(environment),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -212,14 +212,15 @@ class Install:
             text=True,
         )
 
-    def _env(self, more: dict[str, str]) -> dict[str, str]:
+    def env(self, more: dict[str, str] | None = None) -> dict[str, str]:
+        """The environment that commands run in."""
         base = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "CHATBOTCTL_HOME": str(self.home),
         }
-        return {**base, **self.environment, **more}
+        return {**base, **self.environment, **(more or {})}
 
 
 def signature(token: str, url: str, form: dict[str, str]) -> str:

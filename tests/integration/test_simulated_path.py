@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from chatbotctl.core.errors import AssistantNotUsable, BusinessNotFound
 from chatbotctl.core.flow.await_outcome import await_outcome
@@ -119,3 +120,15 @@ def test_turn_that_another_process_ends_is_noticed(core: Core, vendors: Vendors)
         work(elsewhere, accepted.conversation_id)
 
         assert waiting.result(20).result is Result.REPLIED
+
+
+def test_no_worker_is_told_of_what_is_simulated_since_its_turn_runs_here(
+    vendors: Vendors, tmp_path: Path, printed: list[str], redis_url: str
+) -> None:
+    stores = {"database_url": sqlite_database(tmp_path), "redis_url": redis_url}
+    with install(vendors, print_unsent=printed.append, **stores) as core:
+        add_business(core)
+        run(core)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys("huey.*") == []
+    assert printed == [f"-> {CUSTOMER}: You said: Hello"]

@@ -103,11 +103,12 @@ class Database:
 
         Arguments:
             url: an SQLAlchemy URL or a hosting provider's `postgres://...`.
-            pool_size: connections kept; twice as many may be open for a moment.
+            pool_size: connections that are open at most. A transaction that finds none free waits for up to
+                BUSY_SECONDS, and is then a StorageUnavailable like any other.
         """
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": BUSY_SECONDS}
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
         # An error's words reach logs and screens, and a statement's parameters are what customers wrote.
         options["hide_parameters"] = True
         if not self.is_sqlite:
@@ -133,7 +134,8 @@ class Database:
     def identity(self) -> str:
         """A short name for this database among others, the same in every process whose URL names it alike."""
         url = self.url
-        where = str(self.file.resolve()) if self.file else f"{url.host or ''}:{url.port or 5432}/{url.database or ''}"
+        host = url.host or url.query.get("host") or ""
+        where = str(self.file.resolve()) if self.file else f"{host}:{url.port or 5432}/{url.database or ''}"
         return hashlib.sha256(where.encode()).hexdigest()[:12]
 
     @property

@@ -10,7 +10,9 @@ import pytest
 
 from chatbotctl.core import secret_key
 from chatbotctl.core.adapters.console import ConsoleMessenger
+from chatbotctl.core.adapters.huey_wakeup import HueyWakeup
 from chatbotctl.core.adapters.knowledge_base import KnowledgeBase
+from chatbotctl.core.adapters.local_wakeup import LocalWakeup
 from chatbotctl.core.adapters.memory_cache import MemoryCache
 from chatbotctl.core.adapters.openai_chat import OpenAIChat
 from chatbotctl.core.adapters.openai_responses import OpenAIResponses
@@ -198,6 +200,13 @@ def test_redis_url_alone_chooses_the_cache(bare: Core) -> None:
             assert isinstance(cache, RedisCache)
             assert cache is not core.services.cache
         assert core.shared_cache() is not None
+
+
+def test_redis_url_alone_chooses_how_workers_are_woken(bare: Core) -> None:
+    assert isinstance(bare.services.wakeup, LocalWakeup)
+
+    with install(redis_url="redis://127.0.0.1:1/0") as core:
+        assert isinstance(core.services.wakeup, HueyWakeup)
 
 
 def test_translation_is_off_by_default(bare: Core) -> None:

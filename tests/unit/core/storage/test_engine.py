@@ -232,6 +232,20 @@ def test_writer_of_another_process_is_waited_for(tmp_path: Path) -> None:
     other.close()
 
 
+def test_databases_are_told_apart_by_where_they_are_and_not_by_who_asks(tmp_path: Path) -> None:
+    urls = {
+        "postgresql://a:b@db/shop": "postgresql+psycopg2://c@db:5432/shop?sslmode=require",
+        "postgresql://a:b@db:5433/shop": "postgres://db:5433/shop",
+        "postgresql://db/other": "postgresql://x@db/other",
+        "postgresql:///shop?host=/run/a": "postgresql:///shop?host=/run/a",
+        f"sqlite:///{tmp_path}/a.db": f"sqlite:///{tmp_path}/x/../a.db",
+        f"sqlite:///{tmp_path}/b.db": f"sqlite:///{tmp_path}/b.db",
+    }
+    for url, same in urls.items():
+        assert Database(url).identity == Database(same).identity, url
+    assert len({Database(url).identity for url in urls}) == len(urls)
+
+
 def _terminate(url: str, process: object) -> None:
     """What a restart of the server does to one connection."""
     with administrator(url) as cursor:
