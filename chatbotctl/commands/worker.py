@@ -20,7 +20,7 @@ def worker(
 
     Example: chatbotctl worker --concurrency 32
     """
-    from chatbotctl.core.flow import crew
+    from chatbotctl.server import work
 
     session = session_of(ctx)
     with session.core({("worker", "concurrency"): concurrency}) as core:
@@ -28,7 +28,7 @@ def worker(
         if is_tried_out:
             core.print_unsent(output.quote)
         session.log_events()
-        crew.work(core.services, on_ready=lambda name: _greet(name, is_tried_out=is_tried_out))
+        work.work(core, on_ready=lambda name: _greet(name, is_tried_out=is_tried_out))
 
 
 def _greet(name: str, *, is_tried_out: bool) -> None:

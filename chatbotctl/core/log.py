@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Collection
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -67,11 +68,26 @@ def configure(
 
 
 def event(name: str, *, level: Literal["debug", "info", "warning", "error"] = "info", **ids: object) -> None:
-    """Log that `name` happened, with ids and small facts about it."""
+    """Log that `name` happened, with ids and small facts about it, and what the thread is `about`."""
     import structlog
 
     if structlog.is_configured():
-        getattr(structlog.get_logger(), level)(name, **ids)
+        getattr(structlog.get_logger(), level)(name, **{**structlog.contextvars.get_contextvars(), **ids})
+
+
+def about(**ids: object) -> AbstractContextManager[None]:
+    """While the block lasts, every event of this thread carries these ids; None: unknown until somebody `note`s it."""
+    from structlog.contextvars import bound_contextvars
+
+    return bound_contextvars(**ids)
+
+
+def note(**ids: object) -> None:
+    """Tell ids of what the block around this is `about`, as they come to be known; others are nobody's business."""
+    from structlog.contextvars import bind_contextvars, get_contextvars
+
+    asked_for = get_contextvars()
+    bind_contextvars(**{name: value for name, value in ids.items() if name in asked_for})
 
 
 def _escape(_logger: object, _method: str, values: EventDict) -> EventDict:

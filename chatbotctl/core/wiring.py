@@ -32,12 +32,14 @@ from chatbotctl.core.adapters.twilio_whatsapp import TwilioWhatsApp
 from chatbotctl.core.config import Loaded
 from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.flow.services import Services
+from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache, Wakeup
 from chatbotctl.core.records.business import Backend, Business
 from chatbotctl.core.settings import Settings
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.credentials import Vault
 from chatbotctl.core.storage.engine import Database
+from chatbotctl.core.upkeep.vitals import Vitals
 
 #: Clients kept, of all vendors together: one for the install and one for each business with credentials of its own.
 MOST_CLIENTS = 1000
@@ -68,10 +70,11 @@ class Core:
         self._console = ConsoleMessenger(lambda text: self._show(text) if self._show else None)
         self._lock = threading.Lock()
         self._clients: LRUCache[object, object] = LRUCache(MOST_CLIENTS)
+        metrics = Metrics()
         self.services = Services(
             database=self.database,
             settings=self.settings,
-            cache=self._cache(),
+            cache=self._cache(metrics),
             cache_is_shared=self.settings.redis.url is not None,
             wakeup=self._wakeup(),
             assistant_of=self.assistant_of,
@@ -79,6 +82,7 @@ class Core:
             console=self._console,
             mirror_of=self.mirror_of,
             translator=self._translator(),
+            metrics=metrics,
         )
 
     @cached_property
@@ -175,6 +179,10 @@ class Core:
         cache = self.services.cache
         return cache.ping() if isinstance(cache, RedisCache) else None
 
+    def make_vitals(self) -> Vitals:
+        """How a process with this core stands: one for all that it serves."""
+        return Vitals(self.database, ask_redis=self.cache_latency if self.settings.redis.url is not None else None)
+
     @contextmanager
     def strict_cache(self) -> Iterator[ThreadCache]:
         """The thread cache for upkeep, while the block lasts: an unreachable Redis is an error (OutsideError) there.
@@ -207,11 +215,11 @@ class Core:
                 close()
         self.database.close()
 
-    def _cache(self) -> ThreadCache:
+    def _cache(self, metrics: Metrics) -> ThreadCache:
         redis = self.settings.redis
         if redis.url is None:
-            return MemoryCache()
-        return RedisCache(redis.url.get_secret_value(), redis.timeout_seconds)
+            return MemoryCache(metrics=metrics)
+        return RedisCache(redis.url.get_secret_value(), redis.timeout_seconds, metrics=metrics)
 
     def _wakeup(self) -> Wakeup:
         redis = self.settings.redis

@@ -12,9 +12,10 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from chatbotctl.core.log import event
+from chatbotctl.core.upkeep.vitals import Vitals
 from chatbotctl.core.wiring import Core
-from chatbotctl.server import answers, serving
-from chatbotctl.server.health import health_bp
+from chatbotctl.server import answers, health, serving
+from chatbotctl.server.metrics import metrics_bp
 from chatbotctl.server.request_reading import MAX_BODY
 from chatbotctl.server.whatsapp import whatsapp_bp
 
@@ -29,13 +30,27 @@ def create_app(core: Core, *, allow_unsigned: bool = False) -> Flask:
 
     Raises ConfigurationError.
     """
+    here = serving.Serving(core, allow_unsigned=allow_unsigned)
+    app = _app_of(here.vitals)
+    serving.attach(app, here)
+    app.register_blueprint(whatsapp_bp)
+    return app
+
+
+def create_metrics_app(core: Core, vitals: Vitals) -> Flask:
+    """The app for the metrics' own address. `vitals`: of the process."""
+    app = _app_of(vitals)
+    app.register_blueprint(metrics_bp(core.services.metrics))
+    return app
+
+
+def _app_of(vitals: Vitals) -> Flask:
+    """What every app of ours has: the checks of health, limits, and errors in our words."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     # Every method that a path does not take gets the one 405 answer.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    serving.attach(app, serving.Serving(core, allow_unsigned=allow_unsigned))
-    app.register_blueprint(whatsapp_bp)
-    app.register_blueprint(health_bp)
+    health.attach(app, vitals)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(Exception, _unforeseen)
     return app

@@ -1,7 +1,7 @@
 """The socket and waitress: what it is set to and why, and how it stops without breaking a connection.
 
-Used by run.py only. Waitress's own `run` cannot stop taking connections while it finishes the requests that it has, so
-its loop is turned from here, one step at a time.
+Used by run.py and metrics_listener.py only. Waitress's own `run` cannot stop taking connections while it finishes the
+requests that it has, so its loop is turned from here, one step at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ipaddress
 import resource
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
@@ -40,12 +40,17 @@ UNFINISHED_SECONDS = 15.0
 SWEEP_SECONDS = 1.0
 #: Bytes of a request's first line and headers. Twilio's have some 2 KB; a signed query may be long.
 MAX_HEADERS = 64 * 1024
+#: What to choose another port with, by the section of the settings.
+_PORT_OPTIONS = {"server": "--port", "metrics": "metrics.port (CHATBOTCTL_METRICS__PORT)"}
 #: Seconds without a byte after which a connection without a request counts as idle while the server drains.
 QUIET_SECONDS = 1.0
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+def bind(host: str, port: int, *, section: Literal["server", "metrics"] = "server") -> list[socket.socket]:
     """Sockets on every address that `host` means, all on one port; with port 0 on a free one. They listen later.
+
+    Arguments:
+        section: of the settings that say so; errors name it.
 
     Raises ConflictError when the port is taken, ConfigurationError when `host` is no address of this machine.
     """
@@ -53,7 +58,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as exc:
         raise ConfigurationError(
-            f"server.host: {host!r} is not an address of this machine.", hint="Use 127.0.0.1 or 0.0.0.0."
+            f"{section}.host: {host!r} is not an address of this machine.", hint="Use 127.0.0.1 or 0.0.0.0."
         ) from exc
     bound: list[socket.socket] = []
     refused: OSError | None = None
@@ -66,7 +71,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 close(bound)
                 raise ConflictError(
                     f"Port {wanted} on {host} is in use.",
-                    hint="Stop what listens there, or choose another port with --port.",
+                    hint=f"Stop what listens there, or choose another port with {_PORT_OPTIONS[section]}.",
                 ) from exc
             # `localhost` may mean ::1 on a machine that has no IPv6: one address that works is enough.
             refused = exc
@@ -74,7 +79,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         assert refused is not None, "getaddrinfo finds at least one address, or raises"
         raise ConfigurationError(
             f"The server cannot listen on {host}, port {port}: {refused.strerror}.",
-            hint="Use an address of this machine as server.host, and a port from 1024 on: those below are root's.",
+            hint=f"Use an address of this machine as {section}.host, and a port from 1024 on: those below are root's.",
         ) from refused
     return bound
 
@@ -83,6 +88,11 @@ def close(sockets: list[socket.socket]) -> None:
     """Close sockets that nobody serves."""
     for one in sockets:
         one.close()
+
+
+def url_of(host: str, port: int) -> str:
+    """The address as it is typed."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def only_loopback(sockets: list[socket.socket]) -> bool:
@@ -97,11 +107,14 @@ class Listener:
         app: what answers.
         sockets: from `bind`; closed by `stop_accepting` or `close`.
         threads: requests that are worked on at once.
+
+    Raises ConflictError when somebody has begun to listen on the port since it was bound.
     """
 
     def __init__(self, app: WSGIApplication, sockets: list[socket.socket], *, threads: int) -> None:
         _allow_files(CONNECTION_LIMIT + OTHER_FILES)
         self._map: dict[int, Any] = {}
+        _listen(sockets)
         self._server = create_server(
             app,
             map=self._map,
@@ -244,6 +257,24 @@ def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
         one.close()
         raise
     return one
+
+
+def _listen(sockets: list[socket.socket]) -> None:
+    """Begin to listen, before waitress does and makes threads for it.
+
+    Two sockets may be bound to one port (SO_REUSEADDR, for a quick restart) until one of them listens.
+    Raises ConflictError.
+    """
+    for one in sockets:
+        host, port = one.getsockname()[:2]
+        try:
+            one.listen()
+        except OSError as exc:
+            raise ConflictError(
+                f"Port {port} on {host} is in use.",
+                hint="Stop what listens there, or choose another port. The metrics have one of their own "
+                "(metrics.port).",
+            ) from exc
 
 
 def _allow_files(wanted: int) -> None:

@@ -19,6 +19,7 @@ from chatbotctl.core.wiring import Core
 from chatbotctl.server import listening, serving
 from chatbotctl.server.app import create_app
 from chatbotctl.server.listening import Listener
+from chatbotctl.server.metrics_listener import MetricsListener
 
 #: Seconds between looks at whether a drain is over.
 LOOK_SECONDS = 0.1
@@ -42,7 +43,7 @@ def serve(
         run_worker: answer messages in this process too, and post to Slack; without it another one has to.
         on_ready: called with the server's URL once it takes requests.
 
-    Raises SchemaMismatch, StorageUnavailable, ConfigurationError, ConflictError (the port is in use).
+    Raises SchemaMismatch, StorageUnavailable, ConfigurationError, ConflictError (a port is in use).
     """
     server = WebhookServer(core, host=host, port=port, run_worker=run_worker)
     with stopped_by_signals(server.stop):
@@ -63,14 +64,16 @@ class WebhookServer:
         with ExitStack() as on_failure:
             on_failure.callback(listening.close, sockets)
             app = create_app(core, allow_unsigned=_may_be_unsigned(core, loopback=listening.only_loopback(sockets)))
+            self._vitals = serving.of_app(app).vitals
+            self.metrics = MetricsListener(core, self._vitals)
+            on_failure.callback(self.metrics.close)
             self._listener = Listener(app, sockets, threads=core.settings.server.threads)
             on_failure.pop_all()
         self._core = core
-        self._serving = serving.of_app(app)
         self._crew = Crew(core.services) if run_worker else None
+        self._vitals.worker = self._crew.worker if self._crew is not None else None
         self._stopping = False
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._listener.port}"
+        self.url = listening.url_of(host, self._listener.port)
 
     @property
     def is_still_posting(self) -> bool:
@@ -86,6 +89,7 @@ class WebhookServer:
         """Serve; returns after the drain whether every turn in flight was finished."""
         if self._crew is not None:
             self._crew.start()
+        self.metrics.start()
         event("serving", url=self.url, worker=self._crew.worker.owner if self._crew is not None else None)
         try:
             while not self._stopping:
@@ -93,13 +97,14 @@ class WebhookServer:
             return self._drain()
         finally:
             self._listener.close()
+            self.metrics.close()
 
     def _drain(self) -> bool:
         """Finish what is under way: turns on a thread of their own, while this one sends the answers out."""
         seconds = self._core.settings.server.drain_seconds
         end = time.monotonic() + seconds
         event("draining", seconds=seconds)
-        self._serving.draining = True
+        self._vitals.drain()
         self._listener.stop_accepting()
         finished: list[bool] = []
         turns = threading.Thread(target=lambda: finished.append(self._finish_turns(end)), name="drain", daemon=True)

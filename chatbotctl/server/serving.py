@@ -1,4 +1,4 @@
-"""What the handlers of one app share: core, the signature gate, and how many requests may wait at once."""
+"""What the handlers of one app share: core, the signature gate, vitals, and how many requests may wait at once."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ class Serving:
         self.gate = SignatureGate(
             core=core, proxies=TrustedProxies(server.trusted_proxies), allow_unsigned=allow_unsigned
         )
-        #: The process is about to end: nothing is waited for any more, and `/readyz` says so.
-        self.draining = False
+        self.vitals = core.make_vitals()
         self._wait_seconds = server.reply_wait_seconds
         self._waiting = threading.Semaphore(server.waiting_requests)
 
@@ -45,8 +44,11 @@ class Serving:
 
     @contextmanager
     def patience(self) -> Iterator[float]:
-        """Seconds that this request may wait: none once enough others do, so a slow AI never takes every thread."""
-        if self.draining or not self._waiting.acquire(blocking=False):
+        """Seconds that this request may wait: none once enough others do, so a slow AI never takes every thread.
+
+        And none in a process that is about to end.
+        """
+        if self.vitals.draining or not self._waiting.acquire(blocking=False):
             yield 0.0
             return
         try:

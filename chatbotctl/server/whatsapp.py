@@ -8,11 +8,11 @@ from flask import Blueprint, Response, request
 
 from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.failpoints import reach
-from chatbotctl.core.flow.accept import LONGEST_SID
-from chatbotctl.core.log import event
+from chatbotctl.core.log import about, event
 from chatbotctl.server import answers, serving
 from chatbotctl.server.answers import Answer
 from chatbotctl.server.request_reading import read_fields
+from chatbotctl.server.serving import Serving
 from chatbotctl.server.twilio_fields import message_of, signed_sid
 
 whatsapp_bp = Blueprint("whatsapp", __name__)
@@ -25,33 +25,37 @@ EMPTY_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 def take_message() -> Response:
     """Take in one message and answer by the table."""
     here = serving.of_app()
-    sid = None
-    try:
-        received = read_fields(request)
-        signature = here.gate.require(request.environ, received)
-        fields = received.require_readable()
-        message = message_of(fields, sid=signed_sid(received.pairs, signature) if signature else None)
-        sid = _loggable(message.sid)
-        answer = answers.for_outcome(here.receive(message))
-    except ChatbotError as error:
-        answer = answers.for_error(error)
-    _log(answer, sid)
+    with about(sid=None, business=None):
+        answer = _take_in(here)
+        _log(answer)
     response = _response(answer, here.core.settings.twilio.answer)
     # waitress closes a response when its bytes are with the operating system.
     response.call_on_close(lambda: reach("acknowledged"))
     return response
 
 
-def _loggable(sid: str) -> str | None:
-    """A sid that may stand in the log; None for what core is about to refuse, which may be anything of any length."""
-    return sid if len(sid) <= LONGEST_SID and sid.isprintable() else None
+def _take_in(here: Serving) -> Answer:
+    try:
+        received = read_fields(request)
+        signature = here.gate.require(request.environ, received)
+        fields = received.require_readable()
+        message = message_of(fields, sid=signed_sid(received.pairs, signature) if signature else None)
+        return answers.for_outcome(here.receive(message))
+    except ChatbotError as error:
+        return answers.for_error(error)
 
 
-def _log(answer: Answer, sid: str | None) -> None:
+@whatsapp_bp.after_request
+def _counted(response: Response) -> Response:
+    serving.of_app().core.services.metrics.webhook_answered(response.status_code)
+    return response
+
+
+def _log(answer: Answer) -> None:
     level: Literal["info", "warning", "error"] = "info"
     if answer.status >= 400:
         level = "error" if answer.status >= 500 else "warning"
-    event("webhook_answered", level=level, status=answer.status, code=answer.code, sid=sid)
+    event("webhook_answered", level=level, status=answer.status, code=answer.code)
 
 
 def _response(answer: Answer, style: Literal["json", "twiml"]) -> Response:

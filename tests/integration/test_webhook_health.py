@@ -6,14 +6,19 @@ import socket
 from pathlib import Path
 
 import pytest
+import requests
+from sqlalchemy import event, text, update
 
 from chatbotctl.core import config
+from chatbotctl.core.records.conversation import Due
+from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.schema import business_clients
 from chatbotctl.core.wiring import Core
 from chatbotctl.server import serving
 from chatbotctl.server.app import create_app
 from tests import services
-from tests.installs import install, sqlite_database
-from tests.integration.webhook_site import error_of
+from tests.installs import add_business, eventually, install, sqlite_database, take_in, work
+from tests.integration.webhook_site import error_of, served
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,7 +31,13 @@ def test_a_server_that_can_store_messages_is_ready(database_url: str) -> None:
         client = create_app(core).test_client()
         ready = client.get("/readyz")
         assert (ready.status_code, ready.content_type) == (200, "application/json")
-        assert ready.json == {"status": "ready", "database": "ok", "redis": "not configured"}
+        assert ready.json == {
+            "status": "ready",
+            "database": "ok",
+            "redis": "not configured",
+            "queue": {"due": 0, "oldest_seconds": 0, "dead": 0},
+            "worker": "none",
+        }
         assert client.get("/healthz").json == {"status": "ok"}
         assert client.head("/healthz").data == b""
 
@@ -43,7 +54,60 @@ def test_a_redis_outage_is_reported_and_the_server_stays_ready(database_url: str
         with install(database_url=database_url, redis_url=url) as core:
             ready = create_app(core).test_client().get("/readyz")
     assert ready.status_code == 200
-    assert ready.json == {"status": "ready", "database": "ok", "redis": "unreachable"}
+    assert (ready.json["status"], ready.json["redis"]) == ("ready", "unreachable")
+
+
+def test_what_waits_is_told_with_its_age(database_url: str) -> None:
+    with install(database_url=database_url) as core:
+        add_business(core)
+        taken = take_in(core)
+        with core.database.write() as tx:
+            tx.execute(update(business_clients).values(ready_at=now() - 90))
+        queue = create_app(core).test_client().get("/readyz").json["queue"]
+        assert (queue["due"], queue["dead"]) == (1, 0)
+        assert 90 <= queue["oldest_seconds"] < 120
+
+        work(core, taken.conversation_id)  # without an assistant to ask: a dead letter
+        assert create_app(core).test_client().get("/readyz").json["queue"] == {"due": 0, "oldest_seconds": 0, "dead": 1}
+
+
+def test_the_backlog_is_counted_once_for_all_who_ask(database_url: str) -> None:
+    with install(database_url=database_url) as core:
+        counted: list[str] = []
+        event.listen(core.database.engine, "before_cursor_execute", lambda *given: counted.append(given[2]))
+        client = create_app(core).test_client()
+        for _ in range(10):
+            assert client.get("/readyz").status_code == 200
+    assert len([statement for statement in counted if "count(*) AS" in statement and "ready_at" in statement]) == 1
+
+
+def test_a_process_whose_worker_is_paused_is_unready_although_the_database_is_back(tmp_path: Path) -> None:
+    flags = {("worker", "sweep_seconds"): 3600}
+    with install(flags=flags, database_url=sqlite_database(tmp_path)) as core:
+        business = add_business(core)
+        taken = take_in(core)
+        with served(core) as server:
+            assert requests.get(f"{server.url}/readyz", timeout=30).json()["worker"] == "running"
+            with core.database.write() as tx:
+                tx.execute(text("ALTER TABLE events RENAME TO away"))
+            core.services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=0)
+            eventually(lambda: requests.get(f"{server.url}/readyz", timeout=30).status_code == 503)
+            with core.database.write() as tx:
+                tx.execute(text("ALTER TABLE away RENAME TO events"))
+            refused = requests.get(f"{server.url}/readyz", timeout=30)
+    assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+    assert "worker" in refused.json()["error"]
+
+
+def test_a_database_that_is_frozen_is_not_waited_for(postgres_url: str) -> None:
+    with install(database_url=postgres_url) as core:
+        client = create_app(core).test_client()
+        with core.database.engine.connect() as holder, holder.begin():
+            # Whoever reads the schema's version waits for this lock, as for a database that does not answer at all.
+            holder.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+            assert error_of(client.get("/readyz")) == (503, "storage_unavailable")
+            assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_database_that_is_gone_makes_it_unready_but_not_dead(postgres_url: str, postgres_server: str) -> None:
@@ -71,6 +135,6 @@ def test_a_database_without_our_tables_makes_it_unready(tmp_path: Path) -> None:
 def test_a_server_that_is_about_to_stop_is_unready(tmp_path: Path) -> None:
     with install(database_url=sqlite_database(tmp_path)) as core:
         app = create_app(core)
-        serving.of_app(app).draining = True
+        serving.of_app(app).vitals.draining = True
         assert error_of(app.test_client().get("/readyz")) == (503, "draining")
         assert app.test_client().get("/healthz").status_code == 200

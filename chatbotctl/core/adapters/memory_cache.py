@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cachetools import LRUCache
 
+from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.records.conversation import CachedThread, cache_key
 
 #: Entries. About 45 MB when full: an entry with its key and its three texts takes some 450 bytes.
@@ -17,9 +18,13 @@ MAX_ENTRIES = 100_000
 
 
 class MemoryCache:
-    """ports.ThreadCache in this process; beyond `max_entries` the longest unused entry is forgotten."""
+    """ports.ThreadCache in this process; beyond `max_entries` the longest unused entry is forgotten.
 
-    def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
+    `metrics` are told of every look for a thread.
+    """
+
+    def __init__(self, *, max_entries: int = MAX_ENTRIES, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._lock = threading.Lock()
         self._entries: LRUCache[str, CachedThread] = LRUCache(max_entries)
 
@@ -27,6 +32,7 @@ class MemoryCache:
         """The entry, or None when there is none."""
         with self._lock:
             found: CachedThread | None = self._entries.get(cache_key(sender, receiver))
+        self._metrics.cache_asked("miss" if found is None else "hit")
         return found
 
     def put(self, *, entries: Iterable[CachedThread]) -> int:

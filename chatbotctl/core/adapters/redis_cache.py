@@ -18,6 +18,7 @@ from chatbotctl.core.adapters.breaker import Breaker
 from chatbotctl.core.adapters.redis_client import make_client, outside_error, redis_errors
 from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.log import event
+from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.records.conversation import CachedThread, cache_key
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PATIENCE_SECONDS = 5.0
 #: Keys that look like ours; `scan` leaves every other key of a shared Redis alone.
 PATTERN = "whatsapp:*_whatsapp:*"
 
+#: Instead of an entry, when Redis does not tell whether there is one.
+_NO_ANSWER: CachedThread | None = CachedThread(sender="", receiver="", thread_id="")
 _FIELDS = (b"from", b"to", b"thread_id")
 _T = TypeVar("_T")
 
@@ -46,10 +49,14 @@ class RedisCache:
         strict: raise OutsideError when Redis does not do what it is asked, be patient and never pause: for upkeep, not
             for messages.
 
+        metrics: told of every look for a thread.
+
     Raises ConfigurationError when `url` is no Redis URL.
     """
 
-    def __init__(self, url: str, timeout_seconds: float, *, strict: bool = False) -> None:
+    def __init__(
+        self, url: str, timeout_seconds: float, *, strict: bool = False, metrics: Metrics | None = None
+    ) -> None:
         if not url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError(
                 "redis.url is not a Redis URL.", hint="Begin it with redis://, rediss:// or unix://."
@@ -57,6 +64,7 @@ class RedisCache:
         self._url = url
         self._timeout_seconds = max(timeout_seconds, PATIENCE_SECONDS) if strict else timeout_seconds
         self._strict = strict
+        self._metrics = metrics or Metrics()
         self._breaker = Breaker(open_seconds=PAUSE_SECONDS)
         self._lock = threading.Lock()
         self._client: Redis | None = None
@@ -66,8 +74,13 @@ class RedisCache:
         key = _encoded(cache_key(sender, receiver))
         if key is None:
             return None
-        entry = self._ask(functools.partial(_read, key), None)
-        return entry if entry is not None and (entry.sender, entry.receiver) == (sender, receiver) else None
+        entry: CachedThread | None = self._ask(functools.partial(_read, key), _NO_ANSWER)
+        if entry is _NO_ANSWER:
+            self._metrics.cache_asked("unreachable")
+            return None
+        found = entry if entry is not None and (entry.sender, entry.receiver) == (sender, receiver) else None
+        self._metrics.cache_asked("miss" if found is None else "hit")
+        return found
 
     def put(self, *, entries: Iterable[CachedThread]) -> int:
         """Write entries over what is there, in batches; returns how many Redis took.

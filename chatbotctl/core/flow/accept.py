@@ -12,6 +12,7 @@ from chatbotctl.core.errors import (
     AssistantNotUsable,
     BusinessDisabled,
     BusinessNotFound,
+    ChatbotError,
     MessageTooLong,
     RefusedError,
     SecretKeyError,
@@ -20,7 +21,7 @@ from chatbotctl.core.errors import (
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.log import event
+from chatbotctl.core.log import event, note
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.message import InboundMessage
@@ -55,7 +56,22 @@ def accept(services: Services, message: InboundMessage, *, wake: bool = True) ->
     Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
     (not known to be stored: nothing may be acknowledged).
     """
-    require_readable(message)
+    name = ""
+    try:
+        require_readable(message)
+        note(sid=message.sid)
+        business = _business_of(services, message)
+        name = business.name
+        note(business=name)
+        accepted = _take_in(services, business, message, wake=wake)
+    except ChatbotError as error:
+        services.metrics.message(name, error.code)
+        raise
+    services.metrics.message(name, "duplicate" if accepted.duplicate else "stored")
+    return accepted
+
+
+def _business_of(services: Services, message: InboundMessage) -> Business:
     with services.database.read() as tx:
         business = businesses.find_by_address(tx, message.receiver)
     if business is None:
@@ -63,6 +79,10 @@ def accept(services: Services, message: InboundMessage, *, wake: bool = True) ->
             f"No business has the number {mask(message.receiver)}.",
             hint="`chatbotctl business list` shows all numbers; `chatbotctl business add` adds one.",
         )
+    return business
+
+
+def _take_in(services: Services, business: Business, message: InboundMessage, *, wake: bool) -> Accepted:
     try:
         _validate(services, business, message)
     except RefusedError:
@@ -110,7 +130,7 @@ def _store(services: Services, business: Business, message: InboundMessage, *, w
     except inbox.DuplicateMessage:
         return _duplicate(services, business, message)
     reach("stored")
-    event("message_stored", sid=message.sid, conversation=taken.conversation_id, business=business.name)
+    event("message_stored", conversation=taken.conversation_id)
     if wake and not taken.held:
         services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=taken.delay)
     return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
@@ -122,7 +142,7 @@ def _duplicate(services: Services, business: Business, message: InboundMessage) 
         raise UnreadableMessage("This MessageSid belongs to a message of another business.")
     with services.database.write() as tx:
         events.record(tx, first.conversation_id, "duplicate", message_sid=message.sid)
-    event("message_duplicate", sid=message.sid, conversation=first.conversation_id)
+    event("message_duplicate", conversation=first.conversation_id)
     return Accepted(message.sid, first.conversation_id, first.seq, duplicate=True, held=first.held)
 
 

@@ -10,6 +10,7 @@ from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thr
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
+from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant
 from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.conversation import Line
@@ -26,7 +27,11 @@ def require_enabled(turn: Turn) -> None:
 def ask_policy(services: Services) -> RetryPolicy:
     """How the AI provider is tried in one turn: `openai.attempts` a call, within `openai.turn_deadline_seconds`."""
     openai = services.settings.openai
-    return RetryPolicy(attempts=openai.attempts, deadline=openai.turn_deadline_seconds)
+    return RetryPolicy(
+        attempts=openai.attempts,
+        deadline=openai.turn_deadline_seconds,
+        on_retry=lambda: services.metrics.retried("assistant"),
+    )
 
 
 def ask_assistant(
@@ -55,7 +60,9 @@ def ask_assistant(
 
     def ask(thread: FoundThread, *, unsure: bool) -> Answer:
         _note(services, turn, "asked", {"backend": turn.business.backend.value, "thread": thread.source})
-        attempt = _Attempt(assistant, unsure=unsure, reply_before=lambda: _reply_before(services, turn))
+        attempt = _Attempt(
+            assistant, services.metrics, unsure=unsure, reply_before=lambda: _reply_before(services, turn)
+        )
         return policy.run(
             lambda seconds: attempt.answer(question(thread, seconds)),
             on_failure=lambda error: _note_failure(services, turn, error),
@@ -64,7 +71,7 @@ def ask_assistant(
     try:
         return ask(thread, unsure=turn.resumed)
     except ThreadGone:
-        event("thread_replaced", level="warning", turn=turn.id, conversation=turn.conversation.id)
+        event("thread_replaced", level="warning")
         return ask(new_thread(services, turn, assistant, policy), unsure=False)
 
 
@@ -76,8 +83,11 @@ class _Attempt:
     ready?" with what was true yesterday.
     """
 
-    def __init__(self, assistant: Assistant, *, unsure: bool, reply_before: Callable[[], str | None]) -> None:
+    def __init__(
+        self, assistant: Assistant, metrics: Metrics, *, unsure: bool, reply_before: Callable[[], str | None]
+    ) -> None:
         self._assistant = assistant
+        self._metrics = metrics
         self._unsure = unsure
         self._reply_before = reply_before
 
@@ -87,7 +97,8 @@ class _Attempt:
             if unheard is not None and unheard.text != self._reply_before():
                 return unheard
         try:
-            answer = self._assistant.ask(question=question)
+            with self._metrics.asking(question.business.backend.value):
+                answer = self._assistant.ask(question=question)
         except AssistantError as error:
             self._unsure = self._unsure or error.unknown_outcome or error.still_busy
             raise
@@ -113,7 +124,7 @@ def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
 
 
 def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:
-    event("ask_failed", level="warning", turn=turn.id, business=turn.business.name, reason=error.reason)
+    event("ask_failed", level="warning", reason=error.reason)
     _note(services, turn, "ask_failed", {"reason": error.reason, "code": error.code})
 
 

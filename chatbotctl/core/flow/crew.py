@@ -29,6 +29,7 @@ class Crew:
     """A worker and a Slack poster. They begin with `start` and end with `drain`."""
 
     def __init__(self, services: Services) -> None:
+        self.services = services
         self.worker = Worker(services)
         self._poster = SlackPoster(services)
         #: After `drain`: posts to Slack are still under way, which hangs perhaps.
@@ -55,26 +56,31 @@ class Crew:
         return finished
 
 
-def work(services: Services, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Run turns and post to Slack until SIGTERM or SIGINT, then drain, and return. Call it in the main thread.
+def work(
+    crew: Crew, *, on_ready: Callable[[str], None] = lambda _: None, on_drain: Callable[[], None] = lambda: None
+) -> None:
+    """Have a crew run turns and post to Slack until SIGTERM or SIGINT, then drain, and return.
+
+    Call it in the main thread.
 
     The first signal stops taking work: what is under way has `server.drain_seconds` to finish. How the process ends
     when that is not enough: `end_if_held_up`. A second signal ends it at once.
 
     Arguments:
         on_ready: called with the worker's name, as the database has it, once it works.
+        on_drain: called when the first signal has come.
 
     Raises SchemaMismatch, StorageUnavailable.
     """
-    migrate.require_fitting(services.database)
-    crew = Crew(services)
+    migrate.require_fitting(crew.services.database)
     stopping = threading.Event()
     with stopped_by_signals(stopping.set):
         crew.start()
-        event("working", worker=crew.worker.owner, concurrency=services.settings.worker.concurrency)
+        event("working", worker=crew.worker.owner, concurrency=crew.services.settings.worker.concurrency)
         on_ready(crew.worker.owner)
         stopping.wait()
-        seconds = services.settings.server.drain_seconds
+        on_drain()
+        seconds = crew.services.settings.server.drain_seconds
         event("draining", seconds=seconds)
         finished = crew.drain(seconds)
         event("drained", finished=finished)

@@ -45,7 +45,7 @@ def prepare_text_only(services: Services, turn: Turn) -> Turn:
 
 def prepare_apology(services: Services, turn: Turn, error: ChatbotError) -> Turn:
     """Store that the assistant failed for good, with the business's line for that (which may be none)."""
-    event("turn_failed", level="error", turn=turn.id, business=turn.business.name, code=error.code)
+    event("turn_failed", level="error", code=error.code)
     business = turn.business
     line = services.settings.replies.apology if business.apology is None else business.apology
     # Whoever read it before the operator had the turn gone on with does not read it again.

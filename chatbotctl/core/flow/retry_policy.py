@@ -44,6 +44,8 @@ class RetryPolicy:
     longest_backoff: float = 5.0
     #: Seconds below which a new attempt is not worth starting.
     least_attempt: float = 0.5
+    #: Told of every attempt but a call's first, right before it is made.
+    on_retry: Callable[[], None] | None = None
     #: Monotonic time at which the deadline began to count.
     started: float = field(default_factory=time.monotonic)
 
@@ -85,6 +87,8 @@ class RetryPolicy:
             wait_jitter=self.backoff,
         )
         for number in tries:
+            if number.num > 1 and self.on_retry is not None:
+                self.on_retry()
             with number:
                 return attempt(max(self.least_attempt, end - time.monotonic()))
         raise AssertionError("stamina either returns or raises")

@@ -41,10 +41,12 @@ def send_part(services: Services, turn: Turn, part: OutboundPart, messenger: Mes
     twilio = services.settings.twilio
     attempt = _Attempt(services, turn, part, messenger)
     policy = RetryPolicy(
-        attempts=twilio.attempts, deadline=(twilio.timeout_seconds + twilio.lookup_wait_seconds) * twilio.attempts
+        attempts=twilio.attempts,
+        deadline=(twilio.timeout_seconds + twilio.lookup_wait_seconds) * twilio.attempts,
+        on_retry=lambda: services.metrics.retried("whatsapp"),
     )
     try:
-        message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(turn, part, error))
+        message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(part, error))
     except _LeftMeanwhile:
         return
     except MessengerError as error:
@@ -99,7 +101,10 @@ class _Attempt:
         if time.monotonic() >= ours_until:
             raise LeaseLost
         try:
-            return self._messenger.send(sender=self._part.sender, recipient=self._part.recipient, body=self._part.body)
+            with self._services.metrics.sending():
+                return self._messenger.send(
+                    sender=self._part.sender, recipient=self._part.recipient, body=self._part.body
+                )
         except MessengerError as error:
             self.unsure = self.unsure or error.unknown_outcome
             raise
@@ -118,7 +123,7 @@ class _Attempt:
             # The same words may have been said before: what the outbox knows of is another part.
             ours = next((message for message in listed if message.sid not in known), None)
             if ours is not None or time.monotonic() + wait > end:
-                event("message_looked_up", turn=self._turn.id, part=self._part.part, found=ours is not None)
+                event("message_looked_up", part=self._part.part, found=ours is not None)
                 return ours
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_LOOK_SECONDS)
@@ -128,5 +133,5 @@ class _Attempt:
             return outbox.sending_since(tx, self._part)
 
 
-def _note_failure(turn: Turn, part: OutboundPart, error: OutsideError) -> None:
-    event("send_failed", level="warning", turn=turn.id, part=part.part, reason=error.reason)
+def _note_failure(part: OutboundPart, error: OutsideError) -> None:
+    event("send_failed", level="warning", part=part.part, reason=error.reason)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chatbotctl.core.flow.waiting import Waiters
+from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant, Messenger, Mirror, ThreadCache, Translator, Wakeup
 from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.settings import Settings
@@ -36,6 +37,7 @@ class Services:
     #: None: translation is off.
     translator: Translator | None
     waiters: Waiters = field(default_factory=Waiters)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def is_mirrored(self, business: Business) -> bool:
         """Whether the business has a Slack workspace. Opens no secret: the customer's path asks."""

@@ -46,7 +46,8 @@ def _postpone(services: Services, turn: Turn, code: str) -> float:
     with services.database.write() as tx:
         turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, wait, code=code)
-    event("turn_postponed", level="warning", turn=turn.id, conversation=turn.conversation.id, seconds=wait)
+    services.metrics.retried("turn")
+    event("turn_postponed", level="warning", seconds=wait, code=code)
     return wait
 
 
@@ -58,12 +59,7 @@ def _end(services: Services, turn: Turn, state: TurnState, failure: Failure | No
             outbox.close(tx, turn.id, PartState.WITHDRAWN if state is TurnState.WITHDRAWN else PartState.FAILED)
         mirror_to_slack.owe_reply(services, tx, turn, failure)
     services.waiters.ended(turn.conversation.id)
-    event(
-        "turn_ended",
-        turn=turn.id,
-        conversation=turn.conversation.id,
-        business=turn.business.name,
-        state=state.value,
-        code=failure.code if failure else None,
-    )
+    code = failure.code if failure else None
+    services.metrics.turn_ended(turn.business.name, state.value, code)
+    event("turn_ended", state=state.value, code=code)
     return due

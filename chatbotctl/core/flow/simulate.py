@@ -14,6 +14,7 @@ from chatbotctl.core.flow.await_outcome import await_outcome
 from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.worker import work_once, worker_name
+from chatbotctl.core.log import about
 from chatbotctl.core.records.message import InboundMessage, Outcome, Result
 
 #: Seconds between attempts while somebody else (a server on the same database) has the conversation.
@@ -32,9 +33,10 @@ def simulate(
     Raises what `accept` raises, and AssistantNotUsable.
     """
     assert message.simulated, "a real message is the server's"
-    # No worker is told: the turn is run here, where what is said is shown.
-    accepted = accept(services, message, wake=False)
-    outcome = _run(services, accepted, wait_seconds, on_waiting)
+    with about(sid=None, business=None):
+        # No worker is told: the turn is run here, where what is said is shown.
+        accepted = accept(services, message, wake=False)
+        outcome = _run(services, accepted, wait_seconds, on_waiting)
     if accepted.problem is not None:
         raise accepted.problem
     return outcome

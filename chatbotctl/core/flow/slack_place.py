@@ -11,6 +11,7 @@ from chatbotctl.core.addresses import bare, named
 from chatbotctl.core.errors import MirrorError
 from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.services import Services
+from chatbotctl.core.log import note
 from chatbotctl.core.ports import Mirror
 from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.records.conversation import Conversation
@@ -43,6 +44,7 @@ def find_or_make(services: Services, owed: OwedPost) -> Standing:
     with services.database.read() as tx:
         conversation = conversations.get(tx, owed.conversation_id)
         business = businesses.get(tx, conversation.business_id)
+    note(business=business.name)
     mirror = services.mirror_of(business)
     if mirror is None:
         raise MirrorError(

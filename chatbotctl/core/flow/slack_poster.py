@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 
 from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundError, OutsideError, StorageUnavailable
@@ -19,7 +20,7 @@ from chatbotctl.core.flow.retry_policy import backoff
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget, lease_seconds
 from chatbotctl.core.flow.slack_words import post_of
-from chatbotctl.core.log import event, log_fault
+from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.slack import OwedPost
 from chatbotctl.core.storage import slack_posts
 
@@ -109,22 +110,24 @@ class SlackPoster:
             deliver_post(self._services, post)
         except StorageUnavailable as error:
             # Its lease runs out, and then it is posted again: at worst a line stands in Slack twice.
-            event("storage_unavailable", level="error", post=post.id, reason=error.message)
+            with _about(post):
+                event("storage_unavailable", level="error", reason=error.message)
 
     def _done(self, post: OwedPost, done: Future[None]) -> None:
         """Note when the lane is free again, and put off what met a fault that nobody foresaw."""
-        log_fault(done)
-        try:
-            if done.cancelled() or done.exception() is None:
-                self._crashes.pop(post.id, None)
-            else:
-                self._crashed(post)
-        except StorageUnavailable as error:
-            event("storage_unavailable", level="error", post=post.id, reason=error.message)
-        finally:
-            with self._lock:
-                self._free_at[post.lane] = time.monotonic() + self._pace
-            self._room.release()
+        with _about(post):
+            log_fault(done)
+            try:
+                if done.cancelled() or done.exception() is None:
+                    self._crashes.pop(post.id, None)
+                else:
+                    self._crashed(post)
+            except StorageUnavailable as error:
+                event("storage_unavailable", level="error", reason=error.message)
+            finally:
+                with self._lock:
+                    self._free_at[post.lane] = time.monotonic() + self._pace
+                self._room.release()
 
     def _crashed(self, post: OwedPost) -> None:
         crashes = self._crashes.pop(post.id, 0) + 1
@@ -165,8 +168,18 @@ def _next_lane(services: Services, conversation_id: int) -> str | None:
         return slack_posts.next_lane(tx, conversation_id=conversation_id)
 
 
+def _about(post: OwedPost) -> AbstractContextManager[None]:
+    """What events that a post causes carry; its business is known once its place is looked for."""
+    return about(post=post.id, conversation=post.conversation_id, business=None, attempt=post.attempts)
+
+
 def deliver_post(services: Services, owed: OwedPost) -> None:
     """Post one claimed post, or put it off, or give it up. Raises StorageUnavailable."""
+    with _about(owed):
+        _deliver(services, owed)
+
+
+def _deliver(services: Services, owed: OwedPost) -> None:
     try:
         standing = find_or_make(services, owed)
         ts = _post(services, owed, standing)
@@ -177,6 +190,7 @@ def deliver_post(services: Services, owed: OwedPost) -> None:
     else:
         keep_writing(services.database, lambda tx: slack_posts.posted(tx, owed, ts), seconds=lease_seconds(services))
         reach("mirrored")
+        services.metrics.slack_post("posted")
 
 
 def _post(services: Services, owed: OwedPost, standing: Standing) -> str:
@@ -199,10 +213,12 @@ def _failed(services: Services, owed: OwedPost, error: OutsideError) -> None:
             wait = min(error.retry_after, LONGEST_RETRY_AFTER)
         # To be told when to come back is no failure: what fails later is tried again as soon as if it had never waited.
         is_attempt = error.retry_after is None or error.unknown_outcome
-        event("slack_postponed", level="warning", post=owed.id, reason=reason, seconds=wait)
+        services.metrics.slack_post("postponed")
+        event("slack_postponed", level="warning", reason=reason, seconds=wait)
         with services.database.write() as tx:
             slack_posts.put_off(tx, owed, wait, reason, is_attempt=is_attempt)
         return
-    event("slack_dead_letter", level="error", post=owed.id, conversation=owed.conversation_id, reason=reason)
+    services.metrics.slack_post("dead")
+    event("slack_dead_letter", level="error", reason=reason)
     with services.database.write() as tx:
         slack_posts.give_up(tx, owed, reason)

@@ -53,7 +53,7 @@ def _reply(services: Services, owed: OwedPost, standing: Standing, language: str
     try:
         translation = services.translator.translate(text=owed.text, target_language=language)
     except TranslationError as error:
-        event("translation_failed", level="warning", post=owed.id, reason=error.reason)
+        event("translation_failed", level="warning", reason=error.reason)
         return owed.title + NOT_TRANSLATED, None
     source = translation.source_language
     return owed.title, None if source and same_language(source, language) else translation.text

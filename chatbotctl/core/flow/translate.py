@@ -39,7 +39,7 @@ def translate_answer(services: Services, turn: Turn, answer: Answer) -> str | No
     try:
         return services.translator.translate(text=answer.text, target_language=customer_language).text
     except TranslationError as error:
-        event("translation_failed", level="warning", turn=turn.id, reason=error.reason)
+        event("translation_failed", level="warning", reason=error.reason)
         return None
 
 
@@ -53,7 +53,7 @@ def translated(services: Services, message: StoredMessage, language: str) -> Sto
     try:
         translation = services.translator.translate(text=message.body, target_language=language)
     except TranslationError as error:
-        event("translation_failed", level="warning", sid=message.sid, reason=error.reason)
+        event("translation_failed", level="warning", reason=error.reason)
         return message
     source = translation.source_language or language
     text = None if same_language(source, language) else translation.text

@@ -18,7 +18,7 @@ from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle_crashed
-from chatbotctl.core.log import event, log_fault
+from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import turns
@@ -46,11 +46,18 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
         if lease is None:
             return None
         turn = turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
-    try:
-        return _run_guarded(services, turn)
-    except LeaseLost:
-        event("lease_lost", level="warning", turn=turn.id, conversation=conversation_id)
-        return None
+    with about(
+        turn=turn.id,
+        conversation=conversation_id,
+        business=turn.business.name,
+        sids=[message.sid for message in turn.messages],
+        attempt=turn.attempts + 1,
+    ):
+        try:
+            return _run_guarded(services, turn)
+        except LeaseLost:
+            event("lease_lost", level="warning")
+            return None
 
 
 def _run_guarded(services: Services, turn: Turn) -> float | None:
@@ -62,7 +69,7 @@ def _run_guarded(services: Services, turn: Turn) -> float | None:
     except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
         # The type alone: an exception's words may quote the customer.
         kind = type(error).__name__
-        event("turn_crashed", level="error", turn=turn.id, conversation=turn.conversation.id, error=kind)
+        event("turn_crashed", level="error", error=kind)
         return settle_crashed(services, turn)
 
 
@@ -152,7 +159,8 @@ class Worker:
         try:
             delay = work_once(self._services, due.conversation_id, owner=self.owner)
         except StorageUnavailable as error:
-            self._pause(error)
+            with about(conversation=due.conversation_id):
+                self._pause(error)
         finally:
             with self._idle:
                 again = self._busy.pop(due.conversation_id)

@@ -148,6 +148,15 @@ def give_up(tx: Connection, post: OwedPost, code: str) -> None:
     _update(tx, post, state=PostState.DEAD, lease_until=None, error_code=code[:60])
 
 
+def waiting(tx: Connection) -> tuple[int, float]:
+    """How many posts Slack is owed, and for how many seconds it has been owed the oldest (0: none is)."""
+    # The oldest by number: the index of what is open holds that, and not when each post was owed.
+    owed, oldest = tx.execute(select(func.count(), func.min(_p.id)).where(_is_open(_p))).one()
+    if not owed:
+        return 0, 0.0
+    return owed, max(0.0, tx.scalar(select(now() - _p.created_at).where(_p.id == oldest)) or 0.0)
+
+
 def next_lane(tx: Connection, *, conversation_id: int) -> str | None:
     """The lane of the oldest post of a conversation that is waiting; None: nothing is."""
     query = select(_p.lane).where(_p.conversation_id == conversation_id, _is_open(_p))

@@ -181,6 +181,12 @@ def due(tx: Connection, limit: int, *, without: Collection[int] = ()) -> list[Du
     return [Due(row.id, row.business_id) for row in tx.execute(query)]
 
 
+def waiting(tx: Connection) -> tuple[int, float]:
+    """How many conversations are due and not leased, and for how many seconds the longest due has been (0: none is)."""
+    row = tx.execute(select(func.count(), now() - func.min(_bc.ready_at)).where(*_due())).one()
+    return row[0], max(0.0, row[1] or 0.0)
+
+
 def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Collection[int]) -> int:
     """The heartbeat: extend this worker's leases; returns how many there are.
 

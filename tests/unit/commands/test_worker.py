@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chatbotctl.core.flow import crew
 from chatbotctl.core.flow.services import Services
+from chatbotctl.core.wiring import Core
+from chatbotctl.server import work as server_work
 from tests.cli import chatbotctl
 
 PRINTED = "replies are printed here instead of sent"
@@ -18,11 +19,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Services]:
     """What a worker would work with; it is ready at once, and ends."""
     seen: list[Services] = []
 
-    def work(services: Services, *, on_ready: Callable[[str], None]) -> None:
-        seen.append(services)
+    def work(core: Core, *, on_ready: Callable[[str], None]) -> None:
+        seen.append(core.services)
         on_ready("machine-1-abcd")
 
-    monkeypatch.setattr(crew, "work", work)
+    monkeypatch.setattr(server_work, "work", work)
     return seen
 
 

@@ -226,9 +226,10 @@ import sys
 from chatbotctl.core import config
 from chatbotctl.core.wiring import Core
 flags = {("redis", "url"): "redis://127.0.0.1:1/0", ("database", "url"): "postgresql://127.0.0.1:1/x",
-         ("translate", "enabled"): True}
+         ("translate", "enabled"): True, ("metrics", "port"): 0}
 Core(config.load(flags=flags)).close()
-print([name for name in ("openai", "twilio", "slack_sdk", "google.cloud", "bm25s", "huey") if name in sys.modules])
+sdks = ("openai", "twilio", "slack_sdk", "google.cloud", "bm25s", "huey", "prometheus_client")
+print([name for name in sdks if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 

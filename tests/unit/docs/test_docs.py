@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from chatbotctl.core import errors
 from chatbotctl.core.config import PLAIN_NAMES, PREFIX
 from chatbotctl.core.errors import ChatbotError
+from chatbotctl.core.metrics import FIGURES
 from chatbotctl.core.setting_values import Language, SlackApi, WebAddress
 from chatbotctl.core.settings import Settings
 from chatbotctl.core.upkeep import config_file
@@ -206,6 +207,29 @@ def test_every_exit_code_is_explained() -> None:
     explained = [int(row[0]) for row in table("docs/errors.md", "Exit code")]
     assert explained == [0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143]
     assert {error.exit_code for error in tree()} <= set(explained)
+
+
+# --- monitoring.md
+
+
+def test_every_figure_is_explained_as_its_page_explains_it_to_prometheus() -> None:
+    explained = [tuple(row) for row in table("docs/monitoring.md", "Figure")]
+    assert explained == [
+        (f"`{figure.name}`", figure.kind, ", ".join(f"`{label}`" for label in figure.labels), figure.help)
+        for figure in FIGURES
+    ]
+
+
+def test_alerts_ask_for_figures_and_labels_that_there_are() -> None:
+    series = {
+        f"{figure.name}{suffix}": {*figure.labels, "le"}
+        for figure in FIGURES
+        for suffix in (("_bucket", "_count", "_sum") if figure.kind == "histogram" else ("",))
+    }
+    rules = "\n".join(parted(ROOT / "docs" / "monitoring.md")[1])
+    asked = re.findall(r"(chatbotctl_[a-z_]+)(?:\{(\w+)!?[=~])?", rules)
+    assert len(asked) >= 12
+    assert [name for name, label in asked if name not in series or (label and label not in series[name])] == []
 
 
 # --- cli.md

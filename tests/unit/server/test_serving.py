@@ -38,7 +38,7 @@ def test_a_request_that_fails_gives_its_place_back(core: Core) -> None:
 
 def test_nobody_waits_in_a_server_that_is_about_to_stop(core: Core) -> None:
     serving = Serving(core, allow_unsigned=False)
-    serving.draining = True
+    serving.vitals.draining = True
     with serving.patience() as seconds:
         assert seconds == 0
 

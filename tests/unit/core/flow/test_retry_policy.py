@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_passing_failure_is_tried_again_and_every_failure_is_told() -> None:
 
     assert policy().run(attempt, on_failure=told.append) == "done"
     assert (len(tries), told) == (3, [BUSY, BUSY])
+
+
+def test_each_further_attempt_is_told_and_the_first_is_none() -> None:
+    told: list[int] = []
+    for answers in (("done",), (BUSY, BUSY, "done"), (NEVER,)):
+        attempt, tries = script(*answers)
+        counting = RetryPolicy(
+            attempts=3, deadline=30, backoff=0.01, on_retry=lambda tries=tries: told.append(len(tries))
+        )
+        with suppress(OutsideError):
+            counting.run(attempt)
+    assert told == [1, 2], "before the second and the third attempt of the one that needed them"
 
 
 def test_last_failure_is_raised_when_the_attempts_are_used_up() -> None:
