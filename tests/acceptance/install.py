@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import requests
@@ -84,6 +84,13 @@ class Vendors:
             "CHATBOTCTL_SLACK__POSTS_PER_SECOND": "50",
             "TRANSLATE_ENDPOINT": self.google.url,
         }
+
+
+class Reachable(Protocol):
+    """What webhooks can be sent to."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class Process:
@@ -187,14 +194,16 @@ class Install:
         form = {"From": ANA, "To": SHOP, "Body": body, "MessageSid": f"SM{uuid.uuid4().hex}", "NumMedia": "0", **fields}
         return self.post(server, form)
 
-    def post(self, server: Server, form: dict[str, str]) -> requests.Response:
-        """Post a form with Twilio's signature."""
+    def post(
+        self, server: Reachable, form: dict[str, str], *, timeout: float | tuple[float, float] = PATIENCE
+    ) -> requests.Response:
+        """Post a form with Twilio's signature; `timeout` in seconds, as requests takes it."""
         url = f"{server.url}/whatsapp"
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Twilio-Signature": signature(self.environment["TWILIO_AUTH_TOKEN"], url, form),
         }
-        return requests.post(url, data=urlencode(form), headers=headers, timeout=PATIENCE)
+        return requests.post(url, data=urlencode(form), headers=headers, timeout=timeout)
 
     def close(self) -> None:
         for process in self.processes:

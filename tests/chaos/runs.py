@@ -1,0 +1,98 @@
+"""The runs: load on an install, an injury, recovery with no command typed, and the invariants.
+
+Each takes its counts as a `Plan`; the quick ones of `make test` and the long ones of `make chaos` are the same runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos import evidence, invariants
+from tests.chaos.cluster import Cluster, Kind, cluster
+from tests.chaos.invariants import Expected
+from tests.chaos.report import Report
+from tests.chaos.sampling import Sampler
+from tests.chaos.traffic import Traffic
+from tests.chaos.world import World, world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How large a run is. Times in seconds."""
+
+    seed: int
+    #: The processes.
+    kinds: tuple[Kind, ...] = (Kind.SERVE,)
+    conversations: int = 20
+    #: Messages a second.
+    rate: float = 5.0
+    #: What an answer of the assistant takes at most.
+    thinking: float = 0.3
+    #: Settings of the install, as environment variables.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: None: SQLite.
+    database_url: str | None = None
+    redis_url: str | None = None
+    #: How long recovery may take.
+    recovery: float = 60.0
+    expected: Expected = field(default_factory=Expected)
+
+
+#: Small times, for short runs.
+BRISK = {
+    "CHATBOTCTL_WORKER__LEASE_SECONDS": "1.5",
+    "CHATBOTCTL_WORKER__SWEEP_SECONDS": "0.2",
+    "CHATBOTCTL_WORKER__QUIET_SECONDS": "0.1",
+}
+
+
+@dataclass
+class Scene:
+    """A run under way."""
+
+    cluster: Cluster
+    traffic: Traffic
+    rng: random.Random
+    report: Report
+
+    @property
+    def world(self) -> World:
+        return self.cluster.world
+
+
+@contextlib.contextmanager
+def scene(title: str, plan: Plan) -> Iterator[Scene]:
+    """An install under load while the block lasts; then it recovers and is judged, and the report says how it went."""
+    rng = random.Random(plan.seed)
+    report = Report(title, plan.seed)
+    stores = {} if plan.redis_url is None else {"REDIS_URL": plan.redis_url}
+    with tempfile.TemporaryDirectory(prefix="chatbotctl-chaos-") as folder, world(rng) as around:
+        around.openai.takes = (0.0, plan.thinking)
+        with cluster(
+            Path(folder),
+            around,
+            list(plan.kinds),
+            environment={**plan.environment, **stores},
+            database_url=plan.database_url,
+        ) as made:
+            traffic = Traffic(made, rng, conversations=plan.conversations, rate=plan.rate)
+            sampler = Sampler(made)
+            sampler.start()
+            traffic.start()
+            try:
+                yield Scene(made, traffic, rng, report)
+            finally:
+                traffic.stop()
+            took = evidence.wait_until_settled(made, seconds=plan.recovery)
+            sampler.stop()
+            report.note("processes", ", ".join(member.name for member in made.members))
+            report.note("recovered after the load's end in", f"{took:.1f} s")
+            invariants.judge(evidence.gather(made, traffic.messages, sampler), report, plan.expected)
+
+
+Run = Callable[[Plan], Report]

@@ -1,0 +1,203 @@
+"""Customers who write, and Twilio in front of them: signed webhooks, sent again elsewhere when nobody took one.
+
+What was answered to each copy of each message, by whom and when, is kept: what was acknowledged is what the install
+has to stand by.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import requests
+
+from tests.chaos.cluster import Cluster, Member
+from tests.chaos.world import TENANTS, Tenant, question
+
+#: Seconds that Twilio waits for a connection, and for an answer.
+CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
+#: Seconds within which Twilio has sent all copies of a webhook that it ever sends.
+TWILIO_SECONDS = 15.0
+#: Seconds between copies when no process takes one.
+PAUSE_SECONDS = 0.3
+#: A message of so many begins a burst, and so many are in it.
+BURST_EVERY, BURST = 12, 3
+#: Seconds between the messages of a burst.
+BURST_SECONDS = 0.05
+#: A message of so many is answered in several parts.
+LONG_EVERY, LONG_PARTS = 5, 3
+
+
+@dataclass(frozen=True)
+class Try:
+    """One copy of a webhook, and what came of it. Times are time.time()."""
+
+    member: str
+    began: float
+    ended: float
+    #: None: no answer at all.
+    status: int | None
+    #: The answer's body, or what went wrong.
+    said: str
+
+    @property
+    def is_ack(self) -> bool:
+        """Whether Twilio takes the message for delivered."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass
+class Message:
+    """One customer's message and the copies of it that were sent."""
+
+    sid: str
+    tenant: Tenant
+    customer: str
+    parts: int
+    tries: list[Try] = field(default_factory=list)
+
+    @property
+    def conversation(self) -> tuple[str, str]:
+        """Whose it is: the business's number and the customer's."""
+        return (self.tenant.number, self.customer)
+
+    @property
+    def acknowledged(self) -> Try | None:
+        """The first 2xx."""
+        return next((each for each in self.tries if each.is_ack), None)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether Twilio would have given up before it was acknowledged."""
+        first = self.acknowledged
+        return first is None or first.ended - self.tries[0].began > TWILIO_SECONDS
+
+
+class Traffic:
+    """Sends messages of many conversations, at a rate, until it is told to stop or has sent enough.
+
+    Arguments:
+        conversations: how many customers write (each to every business in turn).
+        rate: messages a second.
+        patience: seconds for which copies of a message are sent. Longer than Twilio's: what would have been lost to
+            Twilio is counted, and sent on, because a copy that comes late must find the first one all the same.
+    """
+
+    def __init__(
+        self, cluster: Cluster, rng: random.Random, *, conversations: int, rate: float, patience: float = 60.0
+    ) -> None:
+        self._cluster = cluster
+        self._rng = rng
+        self._rate = rate
+        self._patience = patience
+        self.messages: list[Message] = []
+        self._idle = [
+            (TENANTS[number % len(TENANTS)], f"whatsapp:+1555765{number // len(TENANTS):04d}")
+            for number in range(conversations)
+        ]
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(256, thread_name_prefix="customer")
+        self._thread = threading.Thread(target=self._run, name="traffic")
+        #: Moments at which every conversation was busy: the rate was not reached.
+        self.held_up = 0
+        self._broken: list[BaseException] = []
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no new message, and wait for those under way."""
+        self._stopping.set()
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+        assert not self._broken, f"the sender itself broke: {self._broken[0]!r}"
+
+    def send(self, count: int = 1, *, parts: int = 1) -> list[Message]:
+        """Send so many messages now, of as many conversations at once, and wait until each is through."""
+        with self._lock:
+            taken = [self._idle.pop() for _ in range(count)]
+        messages = [self._new(tenant, customer, parts) for tenant, customer in taken]
+        list(self._pool.map(self._deliver, messages))
+        with self._lock:
+            self._idle.extend(taken)
+        return messages
+
+    @property
+    def through(self) -> int:
+        """Messages that were acknowledged."""
+        return sum(message.acknowledged is not None for message in list(self.messages))
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            with self._lock:
+                taken = self._idle.pop(self._rng.randrange(len(self._idle))) if self._idle else None
+            if taken is None:
+                self.held_up += 1
+            else:
+                count = BURST if self._rng.randrange(BURST_EVERY) == 0 else 1
+                parts = LONG_PARTS if self._rng.randrange(LONG_EVERY) == 0 else 1
+                self._pool.submit(self._converse, taken, [self._new(*taken, parts) for _ in range(count)])
+                due += (count - 1) / self._rate
+            due += 1 / self._rate
+            self._stopping.wait(max(0.0, due - time.monotonic()))
+            # What was missed while this thread could not run is not made up for all at once.
+            due = max(due, time.monotonic() - 1.0)
+
+    def _new(self, tenant: Tenant, customer: str, parts: int) -> Message:
+        message = Message(f"SM{self._rng.getrandbits(128):032x}", tenant, customer, parts)
+        self.messages.append(message)
+        return message
+
+    def _converse(self, conversation: tuple[Tenant, str], messages: list[Message]) -> None:
+        """Send the messages of one conversation, of a burst shortly after each other; then others may write in it."""
+        senders = [threading.Thread(target=self._guarded, args=(message,)) for message in messages]
+        for number, sender in enumerate(senders):
+            if number:
+                time.sleep(BURST_SECONDS)
+            sender.start()
+        for sender in senders:
+            sender.join()
+        with self._lock:
+            self._idle.append(conversation)
+
+    def _guarded(self, message: Message) -> None:
+        try:
+            self._deliver(message)
+        except BaseException as error:
+            self._broken.append(error)
+
+    def _deliver(self, message: Message) -> None:
+        end = time.monotonic() + self._patience
+        doors = self._cluster.doors
+        first = self._rng.randrange(len(doors))
+        number = 0
+        while True:
+            made = self._try(message, doors[(first + number) % len(doors)])
+            message.tries.append(made)
+            # A 503 says that nothing is stored; no answer says nothing. Anything else is an answer for good.
+            if made.status not in (None, 503) or time.monotonic() >= end:
+                break
+            number += 1
+            if number % len(doors) == 0:
+                time.sleep(PAUSE_SECONDS)
+
+    def _try(self, message: Message, member: Member) -> Try:
+        form = {
+            "From": message.customer,
+            "To": message.tenant.number,
+            "Body": question(message.sid, parts=message.parts, canary=message.tenant.canary),
+            "MessageSid": message.sid,
+            "NumMedia": "0",
+        }
+        began = time.time()
+        try:
+            answer = self._cluster.install.post(member, form, timeout=(CONNECT_SECONDS, READ_SECONDS))
+        except requests.RequestException as error:
+            return Try(member.name, began, time.time(), None, type(error).__name__)
+        return Try(member.name, began, time.time(), answer.status_code, answer.text)
