@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 #: Test processes: one per core, four at most, since each starts a PostgreSQL and a Redis of its own.
 WORKERS ?= auto --maxprocesses 4
 
-.PHONY: help run test check lint types contracts docs bench constraints clean
+.PHONY: help run test chaos check lint types contracts docs bench constraints clean
 
 help: ## What there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -17,6 +17,9 @@ run: $(VENV)/installed ## Install, and serve a demo business on 127.0.0.1:8080
 
 test: $(VENV)/installed-dev ## Install what tests need, and run them, on a real PostgreSQL and a real Redis
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+chaos: $(VENV)/installed-dev ## Long runs under load with kills and outages, on loopback; counts in ARGS
+	@$(BIN)/python -W ignore::UserWarning -m tests.chaos $(ARGS)
 
 check: lint types contracts test ## All that must pass before a change is taken in
 

@@ -1,14 +1,15 @@
-"""The runs: load on an install, an injury, recovery with no command typed, and the invariants.
+"""A run: load on an install while something is injured, recovery with no command typed, and then the invariants.
 
-Each takes its counts as a `Plan`; the quick ones of `make test` and the long ones of `make chaos` are the same runs.
+How large it is, is its `Plan`: the quick runs of `make test` and the long ones of `make chaos` differ in nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Plan:
     redis_url: str | None = None
     #: How long recovery may take.
     recovery: float = 60.0
+    #: Whether Slack posts of killed processes are let go at once instead of after their lease (30 s at least).
+    hasten: bool = False
+    #: A folder in which the install's home, with its logs, is kept; None: nowhere.
+    keep: Path | None = None
     expected: Expected = field(default_factory=Expected)
 
 
@@ -48,6 +53,7 @@ BRISK = {
     "CHATBOTCTL_WORKER__LEASE_SECONDS": "1.5",
     "CHATBOTCTL_WORKER__SWEEP_SECONDS": "0.2",
     "CHATBOTCTL_WORKER__QUIET_SECONDS": "0.1",
+    "CHATBOTCTL_SLACK__TIMEOUT_SECONDS": "2",
 }
 
 
@@ -88,11 +94,10 @@ def scene(title: str, plan: Plan) -> Iterator[Scene]:
                 yield Scene(made, traffic, rng, report)
             finally:
                 traffic.stop()
-            took = evidence.wait_until_settled(made, seconds=plan.recovery)
+            took = evidence.wait_until_settled(made, seconds=plan.recovery, hasten=plan.hasten)
             sampler.stop()
             report.note("processes", ", ".join(member.name for member in made.members))
             report.note("recovered after the load's end in", f"{took:.1f} s")
+            if plan.keep is not None:
+                shutil.copytree(folder, plan.keep / title.replace(" ", "-"), dirs_exist_ok=True)
             invariants.judge(evidence.gather(made, traffic.messages, sampler), report, plan.expected)
-
-
-Run = Callable[[Plan], Report]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import requests
@@ -81,7 +81,7 @@ class Traffic:
 
     Arguments:
         conversations: how many customers write (each to every business in turn).
-        rate: messages a second.
+        rate: messages a second; 0: only what `send` is told.
         patience: seconds for which copies of a message are sent. Longer than Twilio's: what would have been lost to
             Twilio is counted, and sent on, because a copy that comes late must find the first one all the same.
     """
@@ -117,15 +117,23 @@ class Traffic:
         self._pool.shutdown(wait=True)
         assert not self._broken, f"the sender itself broke: {self._broken[0]!r}"
 
-    def send(self, count: int = 1, *, parts: int = 1) -> list[Message]:
+    def send(self, count: int = 1) -> list[Message]:
         """Send so many messages now, of as many conversations at once, and wait until each is through."""
+        return self.begin(count).result()
+
+    def begin(self, count: int) -> Future[list[Message]]:
+        """The same, without waiting."""
         with self._lock:
-            taken = [self._idle.pop() for _ in range(count)]
-        messages = [self._new(tenant, customer, parts) for tenant, customer in taken]
-        list(self._pool.map(self._deliver, messages))
-        with self._lock:
-            self._idle.extend(taken)
-        return messages
+            taken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
+        messages = [self._new(tenant, customer, 1) for tenant, customer in taken]
+
+        def send() -> list[Message]:
+            list(self._pool.map(self._guarded, messages))
+            with self._lock:
+                self._idle.extend(taken)
+            return messages
+
+        return self._pool.submit(send)
 
     @property
     def through(self) -> int:
@@ -133,6 +141,8 @@ class Traffic:
         return sum(message.acknowledged is not None for message in list(self.messages))
 
     def _run(self) -> None:
+        if self._rate == 0:
+            return
         due = time.monotonic()
         while not self._stopping.is_set():
             with self._lock:
