@@ -6,6 +6,7 @@ called it, events go nowhere: unasked, structlog would write them to stdout, int
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -68,11 +69,16 @@ def configure(
 
 
 def event(name: str, *, level: Literal["debug", "info", "warning", "error"] = "info", **ids: object) -> None:
-    """Log that `name` happened, with ids and small facts about it, and what the thread is `about`."""
+    """Log that `name` happened, with ids and small facts about it, and what the thread is `about`.
+
+    A log that cannot be written (a full disk, a closed pipe) loses the event and nothing else: whoever tells of a fault
+    here is about to mend it.
+    """
     import structlog
 
     if structlog.is_configured():
-        getattr(structlog.get_logger(), level)(name, **{**structlog.contextvars.get_contextvars(), **ids})
+        with contextlib.suppress(OSError):
+            getattr(structlog.get_logger(), level)(name, **{**structlog.contextvars.get_contextvars(), **ids})
 
 
 def about(**ids: object) -> AbstractContextManager[None]:

@@ -108,7 +108,7 @@ def lock_sqlite(scene: Scene, database: Path, *, holds: Sequence[float], pause: 
 
 def fill_disk(scene: Scene, disk: SmallDisk, *, hold: float) -> None:
     """No room left for the database: a true ENOSPC."""
-    disk.fill(leave_bytes=0)
+    disk.fill()
     _until_refused(scene, hold)
     disk.make_room()
     scene.report.note("disk full (tmpfs, ENOSPC, SQLITE_FULL) for", f"{hold:g} s")

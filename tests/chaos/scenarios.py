@@ -13,6 +13,8 @@ from tests.chaos.runs import Plan, scene
 from tests.chaos.stores import Postgres, Redis
 
 Span = tuple[float, float]
+#: Seconds of load before an injury, and after it was healed.
+BEFORE_SECONDS, AFTER_SECONDS = 1.0, 2.0
 
 
 def kills(plan: Plan, *, count: int, every: Span) -> Report:
@@ -54,6 +56,8 @@ def vendors(plan: Plan, *, hold: float, messages: int) -> Report:
 
 def locked(plan: Plan, *, holds: tuple[float, ...], pause: float) -> Report:
     """SQLite locked by another process, within and beyond what a statement waits for it (10 s), under load."""
+    # Who waits holds a connection each.
+    plan = replace(plan, expected=replace(plan.expected, files=600))
     with scene("SQLite locked by another process", plan) as under_way:
         database = under_way.cluster.install.home / "chatbotctl.db"
         injuries.lock_sqlite(under_way, database, holds=holds, pause=pause)
@@ -67,18 +71,18 @@ def disk(plan: Plan, *, hold: float, folder: Path) -> Report:
             return files(plan, size=256 * 1024, hold=hold)
         plan = replace(plan, database_url=f"sqlite:///{small.folder / 'chatbotctl.db'}")
         with scene("disk full", plan) as under_way:
-            time.sleep(2)
+            time.sleep(BEFORE_SECONDS)
             injuries.fill_disk(under_way, small, hold=hold)
+            time.sleep(AFTER_SECONDS)
         return under_way.report
 
 
 def files(plan: Plan, *, size: int, hold: float) -> Report:
-    """No file of the processes may grow beyond a size, under load."""
-    # The log is a file as well: it has to stay below that size.
-    plan = replace(plan, environment={**plan.environment, "CHATBOTCTL_LOG__LEVEL": "error"})
+    """No file of the processes may grow beyond a size, under load; their logs are files as well."""
     with scene("file size limited", plan) as under_way:
-        time.sleep(1)
+        time.sleep(BEFORE_SECONDS)
         injuries.limit_file_sizes(under_way, size=size, hold=hold)
+        time.sleep(AFTER_SECONDS)
     return under_way.report
 
 

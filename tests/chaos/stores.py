@@ -178,11 +178,11 @@ class SmallDisk:
         self.is_mounted = mounted.returncode == 0
         self._filler = folder / "filler"
 
-    def fill(self, leave_bytes: int) -> None:
-        """Take up all of its room but this much."""
-        free = shutil.disk_usage(self.folder).free
-        with self._filler.open("wb") as filler:
-            filler.write(b"\0" * max(0, free - leave_bytes))
+    def fill(self) -> None:
+        """Take up all of its room."""
+        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as filler:
+            while filler.write(b"\0" * 4096):
+                pass
 
     def make_room(self) -> None:
         """Give back what `fill` took."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -118,3 +119,15 @@ def test_libraries_warn_by_their_name_alone_and_never_with_a_body() -> None:
             logging.getLogger(chatty).error("canary")
 
     assert stderr.getvalue() == "WARNING urllib3\n"
+
+
+class FullDisk(io.StringIO):
+    """Standard error in a file for which there is no room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_costs_whoever_logs_nothing() -> None:
+    with logged(FullDisk()):
+        log.event("storage_unavailable", level="error")
