@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +52,10 @@ class Member:
         self.port = free_port()
         self.log_file = install.home / "logs" / f"{name}.log"
         self.log_file.parent.mkdir(exist_ok=True)
-        #: How often it was started; how often it was killed.
+        #: How often it was started.
         self.starts = 0
-        self.kills = 0
+        #: When it was killed (time.time()).
+        self.killed_at: list[float] = []
         self._install = install
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,8 +119,8 @@ class Member:
     def kill(self) -> None:
         """SIGKILL: the plug."""
         self._signal(signal.SIGKILL)
+        self.killed_at.append(time.time())
         self.ended()
-        self.kills += 1
 
     def freeze(self) -> None:
         """SIGSTOP: alive, holding what it holds, and not answering."""

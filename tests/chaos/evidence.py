@@ -108,7 +108,8 @@ class Evidence:
     logs: dict[str, str]
     command_lines: set[str]
     sampler: Sampler
-    kills: int
+    #: When processes were killed (time.time()).
+    killed_at: Sequence[float] = ()
 
     @property
     def pair_of(self) -> dict[int, Pair]:
@@ -118,17 +119,20 @@ class Evidence:
         return {row.id: (businesses[row.business_id], clients[row.client_id]) for row in self.rows["business_clients"]}
 
     @property
-    def turn_of(self) -> dict[str, Row[Any]]:
-        """MessageSid -> the turn that covers it."""
+    def turns_of(self) -> dict[str, list[Row[Any]]]:
+        """MessageSid -> the turns that cover it: one."""
         turns = defaultdict(list)
         for turn in self.rows["turns"]:
             turns[turn.conversation_id].append(turn)
         return {
-            row.sid: turn
+            row.sid: [turn for turn in turns[row.conversation_id] if turn.first_seq <= row.seq <= turn.upto_seq]
             for row in self.rows["inbound_messages"]
-            for turn in turns[row.conversation_id]
-            if turn.first_seq <= row.seq <= turn.upto_seq
         }
+
+    @property
+    def turn_of(self) -> dict[str, Row[Any]]:
+        """MessageSid -> the turn that covers it, if there is one."""
+        return {sid: turns[0] for sid, turns in self.turns_of.items() if turns}
 
     @property
     def sent_parts(self) -> list[tuple[Accepted, ReplyPart]]:
@@ -167,5 +171,5 @@ def gather(cluster: Cluster, messages: Sequence[Message], sampler: Sampler) -> E
         logs={member.name: member.log for member in cluster.members},
         command_lines=sampler.command_lines,
         sampler=sampler,
-        kills=sum(member.kills for member in cluster.members),
+        killed_at=[at for member in cluster.members for at in member.killed_at],
     )

@@ -39,7 +39,7 @@ def kill_at_random(scene: Scene, *, kills: int, every: Span) -> None:
         victim.start(ready=False)
     for member in scene.cluster.members:
         member.wait_until_ready()
-    killed = (f"{member.name} {member.kills}" for member in scene.cluster.members)
+    killed = (f"{member.name} {len(member.killed_at)}" for member in scene.cluster.members)
     scene.report.note("kill -9", f"{kills} ({', '.join(killed)})")
 
 

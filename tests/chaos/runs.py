@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos import evidence, invariants
 from tests.chaos.cluster import Cluster, Kind, cluster
-from tests.chaos.invariants import Expected
+from tests.chaos.evidence import Evidence, gather, wait_until_settled
+from tests.chaos.invariants import Expected, judge
 from tests.chaos.report import Report
 from tests.chaos.sampling import Sampler
 from tests.chaos.traffic import Traffic
@@ -65,6 +65,8 @@ class Scene:
     traffic: Traffic
     rng: random.Random
     report: Report
+    #: What the run has left, once it is over.
+    evidence: Evidence | None = None
 
     @property
     def world(self) -> World:
@@ -87,17 +89,19 @@ def scene(title: str, plan: Plan) -> Iterator[Scene]:
             database_url=plan.database_url,
         ) as made:
             traffic = Traffic(made, rng, conversations=plan.conversations, rate=plan.rate)
+            under_way = Scene(made, traffic, rng, report)
             sampler = Sampler(made)
             sampler.start()
             traffic.start()
             try:
-                yield Scene(made, traffic, rng, report)
+                yield under_way
             finally:
                 traffic.stop()
-            took = evidence.wait_until_settled(made, seconds=plan.recovery, hasten=plan.hasten)
+            took = wait_until_settled(made, seconds=plan.recovery, hasten=plan.hasten)
             sampler.stop()
             report.note("processes", ", ".join(member.name for member in made.members))
             report.note("recovered after the load's end in", f"{took:.1f} s")
             if plan.keep is not None:
                 shutil.copytree(folder, plan.keep / title.replace(" ", "-"), dirs_exist_ok=True)
-            invariants.judge(evidence.gather(made, traffic.messages, sampler), report, plan.expected)
+            under_way.evidence = gather(made, traffic.messages, sampler)
+            judge(under_way.evidence, report, plan.expected)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import requests
 
+from tests.acceptance.install import wait_for
 from tests.chaos.cluster import Cluster, Member
 from tests.chaos.world import TENANTS, Tenant, question
 
@@ -117,15 +118,16 @@ class Traffic:
         self._pool.shutdown(wait=True)
         assert not self._broken, f"the sender itself broke: {self._broken[0]!r}"
 
-    def send(self, count: int = 1) -> list[Message]:
+    def send(self, count: int = 1, *, parts: int = 1) -> list[Message]:
         """Send so many messages now, of as many conversations at once, and wait until each is through."""
-        return self.begin(count).result()
+        return self.begin(count, parts=parts).result()
 
-    def begin(self, count: int) -> Future[list[Message]]:
-        """The same, without waiting."""
+    def begin(self, count: int, *, parts: int = 1) -> Future[list[Message]]:
+        """The same, without waiting for them; only for so many conversations in which nothing is under way."""
+        wait_for(f"{count} idle conversations", lambda: len(self._idle) >= count)
         with self._lock:
             taken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
-        messages = [self._new(tenant, customer, 1) for tenant, customer in taken]
+        messages = [self._new(tenant, customer, parts) for tenant, customer in taken]
 
         def send() -> list[Message]:
             list(self._pool.map(self._guarded, messages))
