@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests import services
-from tests.chaos import scenarios, stores
+from tests.chaos import kill_points, scenarios, stores
 from tests.chaos.cluster import Kind
 from tests.chaos.invariants import Expected
 from tests.chaos.report import Report
@@ -64,10 +64,14 @@ class _Given:
             expected=Expected(),
         )
 
+    def server(self) -> str:
+        """A PostgreSQL."""
+        return self._stack.enter_context(services.postgres_server())
+
     def shared(self) -> tuple[Plan, stores.Postgres, stores.Redis]:
         """As many processes as asked for, on a PostgreSQL and a Redis of their own."""
         options = self.options
-        server = self._stack.enter_context(services.postgres_server())
+        server = self.server()
         url = self._stack.enter_context(services.fresh_database(server))
         redis = self._stack.enter_context(stores.redis())
         kinds = [Kind.SERVE] * options.serve + [Kind.INTAKE] * options.intake + [Kind.WORKER] * options.workers
@@ -125,7 +129,26 @@ def _takeover(given: _Given) -> Report:
     return scenarios.takeover(plan, messages=40, bound=LEASE_SECONDS + SWEEP_SECONDS + SLACK_SECONDS)
 
 
+def _at_every_point(given: _Given, server: str | None) -> Report:
+    within = kill_points.RECOVERED_SECONDS
+    # Real starts and real leases; the list's usual delay has passed by the time that a lease has run out.
+    plan = replace(given.embedded, list_lag=0.5)
+    return kill_points.at_every_point(
+        plan, kills=given.options.each, at_once=given.options.at_once, within=within, server=server
+    )
+
+
+def _points(given: _Given) -> Report:
+    return _at_every_point(given, given.server())
+
+
+def _points_sqlite(given: _Given) -> Report:
+    return _at_every_point(given, None)
+
+
 RUNS: dict[str, Callable[[_Given], Report]] = {
+    "points": _points,
+    "points-sqlite": _points_sqlite,
     "kills": _kills,
     "kills-sqlite": _kills_sqlite,
     "rolling": _rolling,
@@ -143,6 +166,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(RUNS)}; all unless given")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32), help="of an earlier run")
+    parser.add_argument("--each", type=int, default=20, help="points: kills at each fail point [20]")
+    parser.add_argument("--at-once", type=int, default=5, help="points: installs side by side [5]")
     parser.add_argument("--kills", type=int, default=100, help="kills: how many [100]")
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second [20]")
     parser.add_argument("--conversations", type=int, default=200, help="customers who write [200]")

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.acceptance.install import COMMAND, PATIENCE, Install, wait_for
+from tests.chaos.forked import Forked
 from tests.chaos.stores import free_port
 from tests.chaos.world import TENANTS, World
 from tests.cli import chatbotctl
@@ -41,12 +43,16 @@ class Kind(enum.Enum):
 
 #: What a process prints, or logs, once it is at work.
 _READY = re.compile(r"Serving on http://|\"event\": \"working\"|Working on")
+#: Commands inside this process take its environment and working folder: one install after the other.
+_SETTING_UP = threading.Lock()
 
 
 class Member:
     """One process of the install."""
 
-    def __init__(self, install: Install, name: str, kind: Kind, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, install: Install, name: str, kind: Kind, environment: Mapping[str, str], *, forked: bool = False
+    ) -> None:
         self.name = name
         self.kind = kind
         self.port = free_port()
@@ -58,7 +64,8 @@ class Member:
         self.killed_at: list[float] = []
         self._install = install
         self._environment = dict(environment)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forked = forked
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._log_before = 0
 
     @property
@@ -85,16 +92,9 @@ class Member:
         """
         assert self.pid is None, f"{self.name} runs already"
         arguments = [*self.kind.value.split(), *(["--port", str(self.port)] if self.kind.listens else [])]
-        self._log_before = self.log_file.stat().st_size if self.log_file.exists() else 0
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [COMMAND, *arguments],
-                env=self._install.env({**self._environment, **environment}),
-                cwd=self._install.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self.log_file.touch()
+        self._log_before = self.log_file.stat().st_size
+        self._process = self._launch(arguments, self._install.env({**self._environment, **environment}))
         self.starts += 1
         if ready:
             self.wait_until_ready()
@@ -135,6 +135,20 @@ class Member:
         assert self._process is not None, f"{self.name} was never started"
         return self._process.wait(PATIENCE)
 
+    def _launch(self, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
+        home = self._install.home
+        if self._forked:
+            return Forked(arguments, environment=environment, folder=home, log=self.log_file)
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [COMMAND, *arguments],
+                env=environment,
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, f"{self.name} was never started"
         self._process.send_signal(number)
@@ -147,11 +161,14 @@ class Cluster:
     install: Install
     world: World
     database_url: str
+    #: Processes start as forks, without the second of loading (tests/chaos/forked.py).
+    forked: bool = False
     members: list[Member] = field(default_factory=list)
 
     def add(self, kind: Kind, **environment: str) -> Member:
         """One more process, not started yet."""
-        member = Member(self.install, f"{kind.name.lower()}-{len(self.members) + 1}", kind, environment)
+        name = f"{kind.name.lower()}-{len(self.members) + 1}"
+        member = Member(self.install, name, kind, environment, forked=self.forked)
         self.members.append(member)
         return member
 
@@ -177,18 +194,26 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(
-    home: Path, world: World, kinds: list[Kind], *, environment: Mapping[str, str], database_url: str | None = None
+    home: Path,
+    world: World,
+    kinds: list[Kind],
+    *,
+    environment: Mapping[str, str],
+    database_url: str | None = None,
+    forked: bool = False,
 ) -> Iterator[Cluster]:
     """An install with the run's businesses in it and these processes, all at work.
 
     Arguments:
         environment: settings for all of them, beside the vendors'.
         database_url: of the scaled-out store; SQLite in the home without it.
+        forked: start processes as forks.
     """
     stores = {} if database_url is None else {"DATABASE_URL": database_url}
     install = Install(home, {**world.environment, **stores, **environment})
-    _set_up(install)
-    made = Cluster(install, world, database_url or f"sqlite:///{home / 'chatbotctl.db'}")
+    with _SETTING_UP:
+        _set_up(install)
+    made = Cluster(install, world, database_url or f"sqlite:///{home / 'chatbotctl.db'}", forked=forked)
     for kind in kinds:
         made.add(kind)
     try:
@@ -200,7 +225,7 @@ def cluster(
 
 def _set_up(install: Install) -> None:
     """Database, key and businesses, by the commands that an operator types; in this process, which is quicker."""
-    with mock.patch.dict(os.environ, install.environment_of({}), clear=True), contextlib.chdir(install.home):
+    with mock.patch.dict(os.environ, install.env({}), clear=True), contextlib.chdir(install.home):
         _command("init")
         for tenant in TENANTS:
             options = ("--backend", tenant.backend, "--instructions", f"Be kind. {tenant.canary}")

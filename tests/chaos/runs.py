@@ -39,6 +39,10 @@ class Plan:
     #: None: SQLite.
     database_url: str | None = None
     redis_url: str | None = None
+    #: Whether processes start as forks of one that has loaded everything: a second quicker each.
+    forked: bool = False
+    #: Seconds that Twilio's list is behind.
+    list_lag: float = 0.0
     #: How long recovery may take.
     recovery: float = 60.0
     #: Whether Slack posts of killed processes are let go at once instead of after their lease (30 s at least).
@@ -81,12 +85,14 @@ def scene(title: str, plan: Plan) -> Iterator[Scene]:
     stores = {} if plan.redis_url is None else {"REDIS_URL": plan.redis_url}
     with tempfile.TemporaryDirectory(prefix="chatbotctl-chaos-") as folder, world(rng) as around:
         around.openai.takes = (0.0, plan.thinking)
+        around.twilio.list_lag = plan.list_lag
         with cluster(
             Path(folder),
             around,
             list(plan.kinds),
             environment={**plan.environment, **stores},
             database_url=plan.database_url,
+            forked=plan.forked,
         ) as made:
             traffic = Traffic(made, rng, conversations=plan.conversations, rate=plan.rate)
             under_way = Scene(made, traffic, rng, report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -124,16 +125,25 @@ class Traffic:
 
     def begin(self, count: int, *, parts: int = 1) -> Future[list[Message]]:
         """The same, without waiting for them; only for so many conversations in which nothing is under way."""
-        wait_for(f"{count} idle conversations", lambda: len(self._idle) >= count)
+        return self.begin_bursts([(parts,)] * count)
+
+    def begin_bursts(self, bursts: Sequence[Sequence[int]]) -> Future[list[Message]]:
+        """Send, now, a burst in as many conversations, those that have rested longest, without waiting for them.
+
+        Arguments:
+            bursts: of each message of a burst, in how many parts it is answered.
+        """
+        wait_for(f"{len(bursts)} idle conversations", lambda: len(self._idle) >= len(bursts))
         with self._lock:
-            taken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
-        messages = [self._new(tenant, customer, parts) for tenant, customer in taken]
+            taken = [self._idle.pop(0) for _ in range(min(len(bursts), len(self._idle)))]
+        writing = [
+            [self._new(*conversation, parts) for parts in burst]
+            for conversation, burst in zip(taken, bursts, strict=False)
+        ]
 
         def send() -> list[Message]:
-            list(self._pool.map(self._guarded, messages))
-            with self._lock:
-                self._idle.extend(taken)
-            return messages
+            list(self._pool.map(self._converse, taken, writing))
+            return [message for messages in writing for message in messages]
 
         return self._pool.submit(send)
 
