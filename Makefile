@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 #: Test processes: one per core, four at most, since each starts a PostgreSQL and a Redis of its own.
 WORKERS ?= auto --maxprocesses 4
 
-.PHONY: help run test chaos check lint types contracts docs bench constraints clean
+.PHONY: help run test repeat chaos check lint types contracts docs bench constraints clean
 
 help: ## What there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -20,6 +20,15 @@ test: $(VENV)/installed-dev ## Install what tests need, and run them, on a real 
 
 chaos: $(VENV)/installed-dev ## Long runs under load with kills and outages, on loopback; counts in ARGS
 	@$(BIN)/python -W ignore::UserWarning -m tests.chaos $(ARGS)
+
+repeat: $(VENV)/installed-dev ## What tests repeat a few times, many times (TEST_ROUNDS, TEST_BURSTS, TEST_EXAMPLES, TEST_STEPS)
+	@TEST_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) tests/integration/test_faults_copies.py \
+	  tests/integration/test_engine_machine.py
+
+# With ARGS only what they name is run.
+ifeq ($(ARGS),)
+chaos: repeat
+endif
 
 check: lint types contracts test ## All that must pass before a change is taken in
 

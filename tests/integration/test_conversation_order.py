@@ -59,6 +59,12 @@ def customer(number: int) -> str:
     return f"whatsapp:+1555222{number:04}"
 
 
+def expire_lease(core: Core) -> None:
+    """Whoever has a conversation is dead, or frozen for longer than its lease."""
+    with core.database.write() as tx:
+        tx.execute(tables.business_clients.update().values(lease_until=now() - 1))
+
+
 def test_many_messages_of_many_customers_keep_their_order(
     any_site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
 ) -> None:
@@ -160,6 +166,51 @@ def test_frozen_workers_answer_is_not_sent_when_another_took_over(
 
     assert fake_twilio.sent() == ["from the heir"]
     assert outcome(any_site, accepted).result is Result.REPLIED
+
+
+def test_frozen_worker_that_goes_on_before_it_asks_asks_nobody(
+    site: Core, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heir may be asking in the same conversation, for the next turn perhaps."""
+    add_business(site)
+    work(site, take_in(site, "one").conversation_id)
+    accepted = take_in(site, "two")
+    look_up = site.services.cache.get
+
+    def freeze(**pair: str) -> object:
+        monkeypatch.undo()
+        expire_lease(site)
+        work(site, accepted.conversation_id, owner="heir")
+        return look_up(**pair)
+
+    monkeypatch.setattr(site.services.cache, "get", freeze)
+
+    assert work_once(site.services, accepted.conversation_id, owner="frozen") is None
+
+    assert [asked.text for asked in fake_openai.asked] == ["one", "two"]
+    assert fake_twilio.sent() == ["You said: one", "You said: two"]
+
+
+def test_worker_that_was_frozen_while_it_asked_does_not_ask_again(
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    fake_openai.plan_answer("empty")
+    with install(vendors, flags={("openai", "attempts"): 3}, database_url=sqlite_database(tmp_path)) as core:
+        add_business(core, backend="chat")
+        accepted = take_in(core, "Hello")
+
+        def freeze(text: str) -> str:
+            fake_openai.reply = lambda text: f"You said: {text}"
+            expire_lease(core)
+            work(core, accepted.conversation_id, owner="heir")
+            return text
+
+        fake_openai.reply = freeze
+
+        assert work_once(core.services, accepted.conversation_id, owner="frozen") is None
+
+    assert len(fake_openai.asked) == 2, "the frozen one's question and its heir's"
+    assert fake_twilio.sent() == ["You said: Hello"]
 
 
 def test_frozen_worker_that_crashes_leaves_the_conversation_to_its_heir(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, OutsideError, ThreadGone
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
-from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant
 from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.conversation import Line
@@ -41,8 +38,9 @@ def ask_assistant(
 
     A call whose outcome is unknown (a timeout, a process that died) may have been answered unheard: before the next one
     the provider's own conversation is looked at, so that the question does not stand in it twice. A conversation that
-    the provider no longer knows is replaced once, by a new one seeded from our own transcript.
-    Raises AssistantError when no attempt gave a usable answer.
+    the provider no longer knows is replaced once, by a new one seeded from our own transcript. A worker that was frozen
+    past its lease asks nobody: its heir may be asking in that very conversation, for the next turn perhaps.
+    Raises AssistantError when no attempt gave a usable answer; LeaseLost when another worker has the conversation.
     """
     reach("thread_found")
     transcript = _transcript_of(services, turn) if turn.business.tells_history else ()
@@ -59,10 +57,11 @@ def ask_assistant(
         )
 
     def ask(thread: FoundThread, *, unsure: bool) -> Answer:
-        _note(services, turn, "asked", {"backend": turn.business.backend.value, "thread": thread.source})
-        attempt = _Attempt(
-            assistant, services.metrics, unsure=unsure, reply_before=lambda: _reply_before(services, turn)
-        )
+        with services.database.write() as tx:
+            turns.check_fence(tx, turn.lease)
+            detail = {"backend": turn.business.backend.value, "thread": thread.source}
+            events.record(tx, turn.conversation.id, "asked", turn_id=turn.id, detail=detail)
+        attempt = _Attempt(services, turn, assistant, unsure=unsure)
         return policy.run(
             lambda seconds: attempt.answer(question(thread, seconds)),
             on_failure=lambda error: _note_failure(services, turn, error),
@@ -83,32 +82,35 @@ class _Attempt:
     ready?" with what was true yesterday.
     """
 
-    def __init__(
-        self, assistant: Assistant, metrics: Metrics, *, unsure: bool, reply_before: Callable[[], str | None]
-    ) -> None:
+    def __init__(self, services: Services, turn: Turn, assistant: Assistant, *, unsure: bool) -> None:
+        self._services = services
+        self._turn = turn
         self._assistant = assistant
-        self._metrics = metrics
         self._unsure = unsure
-        self._reply_before = reply_before
+        self._failed = False
 
     def answer(self, question: Question) -> Answer:
+        if self._failed:
+            # The attempt before, and the wait after it, may have lasted longer than the lease.
+            with self._services.database.write() as tx:
+                turns.check_fence(tx, self._turn.lease)
         if self._unsure:
             unheard = self._assistant.look_back(question=question)
             if unheard is not None and unheard.text != self._reply_before():
                 return unheard
         try:
-            with self._metrics.asking(question.business.backend.value):
+            with self._services.metrics.asking(question.business.backend.value):
                 answer = self._assistant.ask(question=question)
         except AssistantError as error:
+            self._failed = True
             self._unsure = self._unsure or error.unknown_outcome or error.still_busy
             raise
         reach("asked")
         return answer
 
-
-def _reply_before(services: Services, turn: Turn) -> str | None:
-    with services.database.read() as tx:
-        return turns.reply_before(tx, turn)
+    def _reply_before(self) -> str | None:
+        with self._services.database.read() as tx:
+            return turns.reply_before(tx, self._turn)
 
 
 def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
@@ -125,9 +127,6 @@ def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
 
 def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:
     event("ask_failed", level="warning", reason=error.reason)
-    _note(services, turn, "ask_failed", {"reason": error.reason, "code": error.code})
-
-
-def _note(services: Services, turn: Turn, kind: str, detail: dict[str, str]) -> None:
     with services.database.write() as tx:
-        events.record(tx, turn.conversation.id, kind, turn_id=turn.id, detail=detail)
+        detail = {"reason": error.reason, "code": error.code}
+        events.record(tx, turn.conversation.id, "ask_failed", turn_id=turn.id, detail=detail)

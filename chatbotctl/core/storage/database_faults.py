@@ -69,6 +69,7 @@ _BY_SQLSTATE = {
     "55P03": _LOCKED,
     "40P01": _LOCKED,
     "25006": _READ_ONLY,
+    "25P03": _LOST,
     "42501": _FORBIDDEN,
     "42P01": _NO_TABLE,
     "42703": _NO_TABLE,

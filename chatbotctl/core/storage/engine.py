@@ -26,6 +26,10 @@ from chatbotctl.core.storage.database_faults import unavailable
 BUSY_SECONDS = 10
 #: Seconds that one statement may run on PostgreSQL, where the default is for ever.
 STATEMENT_SECONDS = 30
+#: Seconds that a transaction may stand still on PostgreSQL, where the default is for ever: a process that is frozen, or
+#: a machine that vanishes, in the middle of one would hold its locks, and nobody could take its conversations over.
+#: Less than a lease, and far more than ours ever pause.
+IDLE_SECONDS = 10
 
 _LIKE = "sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name"
 _WITHOUT_DRIVER = "Write postgresql:// or sqlite:// alone: the driver that ships with chatbotctl is used."
@@ -115,7 +119,8 @@ class Database:
             options["pool_pre_ping"] = True
             options["connect_args"] = {
                 "connect_timeout": 5,
-                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s",
+                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s "
+                f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
             }
         self.engine: Engine = create_engine(self.url, **options)
         # SQLite takes one writer at a time and its busy handler polls: queueing the writers of this process in front

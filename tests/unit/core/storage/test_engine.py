@@ -214,7 +214,29 @@ def test_postgres_statements_and_locks_end_by_themselves(postgres_url: str) -> N
     with database.read() as tx:
         assert tx.scalar(text("SHOW statement_timeout")) == "30s"
         assert tx.scalar(text("SHOW lock_timeout")) == "10s"
+        assert tx.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
     database.close()
+
+
+def test_process_that_is_frozen_in_the_middle_of_a_transaction_does_not_keep_its_locks(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatbotctl.core.storage.engine.IDLE_SECONDS", 1)
+    frozen, heir = Database(postgres_url), Database(postgres_url)
+    with heir.write() as tx:
+        tx.execute(text("CREATE TABLE t (n int)"))
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+
+    with pytest.raises(StorageUnavailable, match="the connection was lost"), frozen.write() as mine:
+        mine.execute(text("SELECT * FROM t FOR UPDATE"))
+        with heir.write() as tx:
+            tx.execute(text("UPDATE t SET n = 2"))
+        mine.execute(text("UPDATE t SET n = 3"))
+
+    with heir.read() as tx:
+        assert tx.scalar(text("SELECT n FROM t")) == 2
+    frozen.close()
+    heir.close()
 
 
 def test_writer_of_another_process_is_waited_for(tmp_path: Path) -> None:
