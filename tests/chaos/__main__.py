@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [NAME ...]`: the long runs, with counts as arguments; docs/testing.md explains them.
+"""`python -m tests.chaos [NAME ...]`: the long runs, with counts as arguments; docs/chaos.md explains them.
 
 Each prints what it counted, its seed, and the invariants that do not hold; the exit code is 1 when one does not.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,14 +34,25 @@ QUICK_SLACK = {"CHATBOTCTL_SLACK__POSTS_PER_SECOND": "20"}
 def main() -> None:
     """Run what was asked for, one after the other."""
     options = _options()
+    # Asked to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     failed = 0
     for name in options.names or RUNS:
-        with ExitStack() as stack:
-            report = RUNS[name](_Given(options, stack))
-        sys.stdout.write(report.table + "\n\n")
-        sys.stdout.flush()
-        failed += bool(report.broken)
+        try:
+            with ExitStack() as stack:
+                report = RUNS[name](_Given(options, stack))
+        except AssertionError as never_came:
+            failed += 1
+            _say(f"{name} (seed {options.seed})\n  BROKEN {never_came}")
+        else:
+            failed += bool(report.broken)
+            _say(report.table)
     sys.exit(1 if failed else 0)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n\n")
+    sys.stdout.flush()
 
 
 class _Given:
@@ -71,12 +83,12 @@ class _Given:
     def shared(self) -> tuple[Plan, stores.Postgres, stores.Redis]:
         """As many processes as asked for, on a PostgreSQL and a Redis of their own."""
         options = self.options
-        server = self.server()
-        url = self._stack.enter_context(services.fresh_database(server))
-        redis = self._stack.enter_context(stores.redis())
+        server = self._stack.enter_context(stores.Postgres())
+        url = self._stack.enter_context(services.fresh_database(server.url))
+        redis = self._stack.enter_context(stores.Redis())
         kinds = [Kind.SERVE] * options.serve + [Kind.INTAKE] * options.intake + [Kind.WORKER] * options.workers
         plan = replace(self.embedded, kinds=tuple(kinds), database_url=url, redis_url=redis.url)
-        return plan, stores.Postgres(server), redis
+        return plan, server, redis
 
 
 def _kills(given: _Given) -> Report:
@@ -95,8 +107,6 @@ def _rolling(given: _Given) -> Report:
 
 def _postgres(given: _Given) -> Report:
     plan, server, _ = given.shared()
-    if not server.is_ours:
-        sys.exit("The PostgreSQL of TEST_DATABASE_URL is not ours to restart: unset it.")
     return scenarios.postgres(plan, server, times=given.options.restarts, every=(5.0, 40.0))
 
 
@@ -174,9 +184,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--restarts", type=int, default=10, help="postgres: how many, every 5-40 s [10]")
     parser.add_argument("--rounds", type=int, default=3, help="rolling: how often each process is restarted [3]")
     parser.add_argument("--hold", type=float, default=30.0, help="redis, vendors: seconds out; disk: half of it [30]")
-    parser.add_argument("--serve", type=int, default=4, help="processes that serve and work [4]")
-    parser.add_argument("--intake", type=int, default=0, help="processes that only serve [0]")
-    parser.add_argument("--workers", type=int, default=0, help="processes that only work [0]")
+    parser.add_argument("--serve", type=int, default=0, help="processes that serve and work [0]")
+    parser.add_argument("--intake", type=int, default=2, help="processes that only serve [2]")
+    parser.add_argument("--workers", type=int, default=2, help="processes that only work [2]")
     parser.add_argument("--recovery", type=float, default=180.0, help="seconds that recovery may take [180]")
     parser.add_argument("--keep", type=Path, help="a folder in which homes and logs are kept")
     options = parser.parse_args()

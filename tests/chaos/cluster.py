@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from tests.acceptance.install import COMMAND, PATIENCE, Install, wait_for
+from tests.acceptance.install import COMMAND, PATIENCE, Install, Process, Server, wait_for
 from tests.chaos.forked import Forked
-from tests.chaos.stores import free_port
 from tests.chaos.world import TENANTS, World
 from tests.cli import chatbotctl
+from tests.services import free_port
 
 
 class Kind(enum.Enum):
@@ -41,8 +41,8 @@ class Kind(enum.Enum):
         return self is not Kind.WORKER
 
 
-#: What a process prints, or logs, once it is at work.
-_READY = re.compile(r"Serving on http://|\"event\": \"working\"|Working on")
+#: What a process prints once it is at work.
+_READY = re.compile(f"{Server.READY}|{Process.READY}")
 #: Commands inside this process take its environment and working folder: one install after the other.
 _SETTING_UP = threading.Lock()
 
@@ -225,7 +225,7 @@ def cluster(
 
 def _set_up(install: Install) -> None:
     """Database, key and businesses, by the commands that an operator types; in this process, which is quicker."""
-    with mock.patch.dict(os.environ, install.env({}), clear=True), contextlib.chdir(install.home):
+    with mock.patch.dict(os.environ, install.env(), clear=True), contextlib.chdir(install.home):
         _command("init")
         for tenant in TENANTS:
             options = ("--backend", tenant.backend, "--instructions", f"Be kind. {tenant.canary}")

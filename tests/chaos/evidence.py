@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
@@ -111,14 +112,14 @@ class Evidence:
     #: When processes were killed (time.time()).
     killed_at: Sequence[float] = ()
 
-    @property
+    @cached_property
     def pair_of(self) -> dict[int, Pair]:
         """Conversation's id -> whose it is."""
         businesses = {row.id: row.whatsapp_address for row in self.rows["businesses"]}
         clients = {row.id: row.address for row in self.rows["clients"]}
         return {row.id: (businesses[row.business_id], clients[row.client_id]) for row in self.rows["business_clients"]}
 
-    @property
+    @cached_property
     def turns_of(self) -> dict[str, list[Row[Any]]]:
         """MessageSid -> the turns that cover it: one."""
         turns = defaultdict(list)
@@ -129,12 +130,12 @@ class Evidence:
             for row in self.rows["inbound_messages"]
         }
 
-    @property
+    @cached_property
     def turn_of(self) -> dict[str, Row[Any]]:
         """MessageSid -> the turn that covers it, if there is one."""
         return {sid: turns[0] for sid, turns in self.turns_of.items() if turns}
 
-    @property
+    @cached_property
     def sent_parts(self) -> list[tuple[Accepted, ReplyPart]]:
         """What Twilio took of the assistant's replies, in order."""
         read = ((accepted, part_of(accepted.body)) for accepted in self.accepted)

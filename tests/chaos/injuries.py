@@ -72,13 +72,15 @@ def restart_postgres(scene: Scene, postgres: Postgres, *, times: int, every: Spa
 
 def hurt_redis(scene: Scene, redis: Redis, *, hold: float, messages: int) -> None:
     """Kill it and start it again, empty it, freeze it; replies have to leave while it is away (I6)."""
+    # First of all: processes that have just started answer late by themselves.
+    _answered(scene, "all well", scene.traffic.send(messages))
     _while_out(scene, "Redis killed", messages, hold, redis.kill, redis.start)
     redis.empty()
     _answered(scene, "Redis emptied", scene.traffic.send(messages))
     _while_out(scene, "Redis frozen", messages, hold, redis.freeze, redis.thaw)
     # Back to normal by itself: what is answered from now on stands in the cache again.
     redis.empty()
-    wait_for("Redis in use again", lambda: scene.traffic.send(1) and redis.keys() > 0)
+    wait_for("Redis in use again", lambda: scene.traffic.send(1) and redis.threads())
 
 
 def hurt_vendors(scene: Scene, *, hold: float, messages: int) -> None:
@@ -93,6 +95,7 @@ def hurt_vendors(scene: Scene, *, hold: float, messages: int) -> None:
         world.slack.heal()
         world.google.heal()
 
+    _answered(scene, "all well", scene.traffic.send(messages))
     _while_out(scene, "Slack and Google out", messages, hold, injure, heal)
 
 

@@ -36,7 +36,7 @@ class Expected:
     injuries: int = 0
     rss_mb: float = 250.0
     threads: int = 130
-    files: int = 250
+    files: int = 400
 
 
 def judge(evidence: Evidence, report: Report, expected: Expected = Expected()) -> None:

@@ -31,6 +31,8 @@ BURST_EVERY, BURST = 12, 3
 BURST_SECONDS = 0.05
 #: A message of so many is answered in several parts.
 LONG_EVERY, LONG_PARTS = 5, 3
+#: Conversations that the load leaves alone, and where their customers' numbers begin.
+SPARE, SPARE_FROM = 60, 10_000
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,9 @@ class Traffic:
         self._rate = rate
         self._patience = patience
         self.messages: list[Message] = []
-        self._idle = [
-            (TENANTS[number % len(TENANTS)], f"whatsapp:+1555765{number // len(TENANTS):04d}")
-            for number in range(conversations)
-        ]
+        self._idle = _pairs(0, conversations)
+        #: What `send` writes in: the load must not keep it waiting. Without a load, all of them.
+        self._spare = _pairs(SPARE_FROM, SPARE) if rate else self._idle
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(256, thread_name_prefix="customer")
@@ -124,7 +125,7 @@ class Traffic:
         return self.begin(count, parts=parts).result()
 
     def begin(self, count: int, *, parts: int = 1) -> Future[list[Message]]:
-        """The same, without waiting for them; only for so many conversations in which nothing is under way."""
+        """The same, without waiting for them; in conversations that the load does not write in."""
         return self.begin_bursts([(parts,)] * count)
 
     def begin_bursts(self, bursts: Sequence[Sequence[int]]) -> Future[list[Message]]:
@@ -133,16 +134,17 @@ class Traffic:
         Arguments:
             bursts: of each message of a burst, in how many parts it is answered.
         """
-        wait_for(f"{len(bursts)} idle conversations", lambda: len(self._idle) >= len(bursts))
-        with self._lock:
-            taken = [self._idle.pop(0) for _ in range(min(len(bursts), len(self._idle)))]
+        wait_for(f"{len(bursts)} idle conversations", lambda: len(self._spare) >= len(bursts))
+        taken = [self._spare.pop(0) for _ in bursts]
         writing = [
             [self._new(*conversation, parts) for parts in burst]
-            for conversation, burst in zip(taken, bursts, strict=False)
+            for conversation, burst in zip(taken, bursts, strict=True)
         ]
 
         def send() -> list[Message]:
-            list(self._pool.map(self._converse, taken, writing))
+            with ThreadPoolExecutor(len(bursts)) as pool:
+                list(pool.map(self._burst, writing))
+            self._spare.extend(taken)
             return [message for messages in writing for message in messages]
 
         return self._pool.submit(send)
@@ -177,7 +179,13 @@ class Traffic:
         return message
 
     def _converse(self, conversation: tuple[Tenant, str], messages: list[Message]) -> None:
-        """Send the messages of one conversation, of a burst shortly after each other; then others may write in it."""
+        """Send the messages of one conversation; then others may write in it."""
+        self._burst(messages)
+        with self._lock:
+            self._idle.append(conversation)
+
+    def _burst(self, messages: list[Message]) -> None:
+        """Send the messages of one conversation, shortly after each other, and wait until each is through."""
         senders = [threading.Thread(target=self._guarded, args=(message,)) for message in messages]
         for number, sender in enumerate(senders):
             if number:
@@ -185,8 +193,6 @@ class Traffic:
             sender.start()
         for sender in senders:
             sender.join()
-        with self._lock:
-            self._idle.append(conversation)
 
     def _guarded(self, message: Message) -> None:
         try:
@@ -223,3 +229,11 @@ class Traffic:
         except requests.RequestException as error:
             return Try(member.name, began, time.time(), None, type(error).__name__)
         return Try(member.name, began, time.time(), answer.status_code, answer.text)
+
+
+def _pairs(start: int, count: int) -> list[tuple[Tenant, str]]:
+    """So many conversations: each customer writes to every business."""
+    return [
+        (TENANTS[number % len(TENANTS)], f"whatsapp:+1555765{number // len(TENANTS):04d}")
+        for number in range(start, start + count)
+    ]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tests.acceptance.install import Vendors
@@ -21,7 +20,7 @@ from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.openai_wire import Asked, PlannedAnswer
 from tests.fakes.slack_server import FakeSlack
-from tests.fakes.twilio_server import FakeTwilio
+from tests.fakes.twilio_server import ACCOUNT, FakeTwilio
 
 SID = re.compile(r"SM[0-9a-f]{32}")
 _PARTS = re.compile(r"parts=(\d+)")
@@ -140,8 +139,6 @@ class WatchedTwilio(FakeTwilio):
     """Twilio, with the time at which each message was taken."""
 
     def __init__(self) -> None:
-        from tests.fakes.twilio_server import ACCOUNT
-
         super().__init__(accounts={ACCOUNT: AUTH_TOKEN})
         self.accepted: list[Accepted] = []
 
@@ -162,7 +159,6 @@ class World:
     openai: ThinkingOpenAI
     slack: FakeSlack
     google: FakeGoogleTranslate
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def environment(self) -> dict[str, str]:
