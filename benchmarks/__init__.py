@@ -1,1 +1,1 @@
-"""What the product takes, beside bare baselines, on one machine in one run: docs/benchmarks.md."""
+"""What the product takes, beside bare baselines, on one machine in one run: docs/performance.md."""

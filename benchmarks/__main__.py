@@ -1,8 +1,9 @@
-"""`python -m benchmarks [NAME ...]`: runs the benchmarks and prints their figures; docs/benchmarks.md explains them."""
+"""`python -m benchmarks [NAME ...]` runs the benchmarks and prints their figures; docs/performance.md explains them."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -11,9 +12,9 @@ import sys
 from benchmarks.measuring import Failed, Report, note
 
 #: Smallest first in what they load into this process: `rebuild` needs it small (measuring.Finished.peak_mb).
-NAMES = ("startup", "rebuild", "webhook")
+NAMES = ("startup", "rebuild", "accepting", "replying", "waking", "waiting", "growth")
 DESCRIPTION = (
-    "Run the benchmarks and print their figures beside those of bare baselines; docs/benchmarks.md explains them."
+    "Run the benchmarks and print their figures beside those of bare baselines; docs/performance.md explains them."
 )
 
 
@@ -42,41 +43,56 @@ def main() -> None:
 
 
 def _measure(name: str, options: argparse.Namespace) -> list[Report]:
-    if name == "startup":
-        from benchmarks import startup
-
-        return [startup.measure(runs=options.runs)]
-    if name == "rebuild":
-        from benchmarks import rebuild
-
-        return [rebuild.measure(conversations=options.conversations, rounds=options.rounds)]
-    from benchmarks import webhook
-
-    return webhook.measure(
-        messages=options.messages, clients=options.clients, rounds=options.rounds, backend=options.backend
-    )
+    module = importlib.import_module(f"benchmarks.{name}")
+    given = {
+        "startup": {"runs": options.runs},
+        "rebuild": {"conversations": options.conversations, "rounds": options.rounds},
+        "accepting": {"messages": options.messages, "connections": options.connections, "rounds": options.rounds},
+        "replying": {
+            "messages": options.messages,
+            "connections": options.connections,
+            "rounds": options.rounds,
+            "backend": options.backend,
+        },
+        "waking": {"messages": max(1, options.messages // 10)},
+        "waiting": {"conversations": options.waiting},
+        "growth": {"sizes": options.sizes, "rounds": options.rounds},
+    }
+    measured = module.measure(**given[name])
+    return measured if isinstance(measured, list) else [measured]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=DESCRIPTION)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; all unless given")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--rounds", type=number, default=3, help="rebuild, webhook: turns of each side [3]")
+    parser.add_argument("--rounds", type=number, default=3, help="all but startup: turns of each side [3]")
     parser.add_argument("--runs", type=number, default=20, help="startup: runs of each side [20]")
     parser.add_argument("--conversations", type=number, default=200_000, help="rebuild: how many [200000]")
+    parser.add_argument("--messages", type=number, default=3000, help="messages per round and side [3000]")
+    parser.add_argument("--connections", type=number, default=16, help="connections at once [16]")
+    parser.add_argument("--waiting", type=number, default=1000, help="waiting: conversations at once [1000]")
+    parser.add_argument("--sizes", type=_sizes, default=(100_000,), help="growth: stored messages [100000]")
     parser.add_argument(
-        "--full", dest="conversations", action="store_const", const=1_000_000, help="rebuild: 1000000 conversations"
+        "--full",
+        action="store_const",
+        const={"conversations": 1_000_000, "sizes": (100_000, 5_000_000)},
+        default={},
+        help="rebuild: 1000000 conversations; growth: 100000 and 5000000 messages (an hour, 10 GB)",
     )
-    parser.add_argument("--messages", type=number, default=300, help="webhook: per round and side [300]")
-    parser.add_argument("--clients", type=number, default=8, help="webhook: connections at once [8]")
     parser.add_argument(
-        "--backend", choices=("chat", "knowledge"), default="chat", help="webhook: the assistant [chat]"
+        "--backend", choices=("openai", "chat", "knowledge"), default="openai", help="replying: the assistant [openai]"
     )
     options = parser.parse_args()
+    vars(options).update(options.full)
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"there is no benchmark called {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     return options
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(number(size) for size in text.split(","))
 
 
 def number(text: str) -> int:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -37,19 +37,19 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured on both sides."""
+    """One thing that was measured, on both sides where there is something to compare it with."""
 
     name: str
     unit: str
     ours: float
-    bare: float
+    bare: float | None = None
     #: What is wanted, in words; empty where there is no aim.
     aim: str = ""
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Ours in terms of the baseline's."""
-        return self.ours / self.bare
+        return None if self.bare is None else self.ours / self.bare
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Report:
         """As people read it."""
         rows = [("", "ours", "bare", "ratio", "")]
         rows += [
-            (f"{f.name} ({f.unit})", _short(f.ours), _short(f.bare), f"{f.ratio:.2f}", f.aim) for f in self.figures
+            (f"{f.name} ({f.unit})", _short(f.ours), _short(f.bare), "" if f.ratio is None else f"{f.ratio:.2f}", f.aim)
+            for f in self.figures
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         conditions = (
@@ -136,16 +137,56 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], folder: Path,
     )
 
 
+@dataclass(frozen=True)
+class Process:
+    """A process that runs."""
+
+    pid: int
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that it had so far (MB of 1,000,000 bytes). Linux only."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        kilobytes = int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
+        return kilobytes * 1024 / 1e6
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that it has taken so far. Linux only."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server(Process):
+    """A process that serves on the loopback interface."""
+
+    port: int
+
+
 @contextlib.contextmanager
-def serving(command: Sequence[str], *, port: int, environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+def serving(command: Sequence[str], *, port: int, environment: Mapping[str, str], folder: Path) -> Iterator[Server]:
     """A server process that listens on 127.0.0.1:`port` during the block. Raises Failed when it does not."""
+    with running(command, environment=environment, folder=folder, is_up=lambda _: _listens(port)) as process:
+        yield Server(process.pid, port)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, is_up: Callable[[str], bool]
+) -> Iterator[Process]:
+    """A process that runs during the block. Raises Failed when it does not come up.
+
+    Arguments:
+        is_up: asked with all that it said so far.
+    """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=dict(environment), cwd=folder
         )
         try:
-            _wait_until_it_listens(process, port)
-            yield
+            _wait_until(process, lambda: is_up(_read(said)))
+            yield Process(process.pid)
         except BaseException:
             note(f"The last of what {' '.join(command)} said:\n{_read(said)[-2000:]}")
             raise
@@ -180,13 +221,19 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until(process: subprocess.Popen[bytes], is_up: Callable[[], bool]) -> None:
     end = time.monotonic() + _SERVER_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        if is_up():
             return
         time.sleep(0.02)
-    raise Failed(f"nothing serves on port {port}")
+    raise Failed("it did not come up")
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _read(file: IO[bytes]) -> str:
@@ -194,5 +241,7 @@ def _read(file: IO[bytes]) -> str:
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
-def _short(value: float) -> str:
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -1,7 +1,8 @@
-"""The bare server that `chatbotctl serve` is compared with: Flask and waitress, one durable insert for each request.
+"""The bare server that `chatbotctl serve` is compared with: Flask and waitress, Twilio's signature, one durable insert.
 
-`python webhook.py PORT DATABASE_URL`, where the URL is sqlite:///FILE or PostgreSQL's. It checks no signature, knows no
-business, asks nobody and sends nothing: what is left of a webhook when everything that the product does is left out.
+`python webhook.py PORT DATABASE_URL PUBLIC_URL TOKEN`, where the database's URL is sqlite:///FILE or PostgreSQL's. It
+knows no business, asks nobody and sends nothing: what is left of a webhook when everything that the product does is
+left out, but for who may call and that what was acknowledged is stored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 import flask
 import waitress
+from twilio.request_validator import RequestValidator
 
 #: As many as the product has.
 THREADS = 16
@@ -22,15 +24,19 @@ _INSERT = "INSERT INTO messages (sid, sender, receiver, body) VALUES ({0}, {0}, 
 _FIELDS = ("MessageSid", "From", "To", "Body")
 
 
-def main(port: int, url: str) -> None:
+def main(port: int, url: str, public_url: str, token: str) -> None:
     """Serve until the process is ended."""
     store = _sqlite(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else _postgres(url)
+    validator = RequestValidator(token)
     app = flask.Flask(__name__)
 
     @app.post("/whatsapp")
-    def whatsapp() -> dict[str, bool]:
+    def whatsapp() -> tuple[dict[str, bool], int]:
+        signature = flask.request.headers.get("X-Twilio-Signature", "")
+        if not validator.validate(f"{public_url}/whatsapp", flask.request.form, signature):
+            return {"success": False}, 403
         store([flask.request.form[name] for name in _FIELDS])
-        return {"success": True}
+        return {"success": True}, 200
 
     waitress.serve(app, host="127.0.0.1", port=port, threads=THREADS)
 
@@ -73,4 +79,4 @@ def _postgres(url: str) -> Callable[[list[str]], None]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

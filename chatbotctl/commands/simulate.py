@@ -208,7 +208,7 @@ def _post(core: Core, message: InboundMessage, url: str) -> _Result:
         message,
         server_url=url,
         public_url=core.settings.server.public_url,
-        signature=core.signature_check(message.receiver),
+        signature=core.signature_check(core.business_at(message.receiver)),
     )
     with core.database.read() as tx:
         outcome = turns.outcome(tx, message.sid)

@@ -61,6 +61,8 @@ def readable_address(text: str) -> str | None:
     """
     if not text.strip() or len(text) > LONGEST:
         return None
+    if text.isascii() and text.isprintable():
+        return text
     if any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in text):
         return None
     return text

@@ -12,6 +12,11 @@ from chatbotctl.core.errors import UnreadableMessage
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def is_storable(text: str) -> bool:
+    """Whether every store and service can hold `text`."""
+    return "\0" not in text and not _SURROGATE.search(text)
+
+
 def require_storable(text: str, what: str) -> None:
     """Raise UnreadableMessage for what PostgreSQL refuses (NUL) and what UTF-8 cannot hold (lone surrogates).
 

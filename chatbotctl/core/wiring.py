@@ -155,14 +155,17 @@ class Core:
             ),
         )
 
-    def signature_check(self, receiver: str) -> SignatureCheck | None:
-        """What checks a webhook that says it is for `receiver`; None: there is no auth token to check with.
+    def business_at(self, address: str) -> Business | None:
+        """The business that customers reach at `address`, or None. Raises StorageUnavailable."""
+        with self.database.read() as tx:
+            return businesses.find_by_address(tx, address)
+
+    def signature_check(self, business: Business | None) -> SignatureCheck | None:
+        """What checks a webhook that says it is for `business`; None: there is no auth token to check with.
 
         A business with a Twilio account of its own is signed for with that account's token, and with no other: so one
         tenant cannot speak for another. Raises StorageUnavailable or SecretKeyError.
         """
-        with self.database.read() as tx:
-            business = businesses.find_by_address(tx, receiver)
         if business is not None and "twilio" in business.own_credentials:
             account = self._twilio_account(business)
             return TwilioSignature(account.token) if account else None

@@ -10,13 +10,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from urllib.parse import unquote_to_bytes
 
 from flask import Request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from chatbotctl.core.errors import UnreadableMessage
-from chatbotctl.core.storable_text import require_storable
+from chatbotctl.core.storable_text import is_storable, require_storable
 
 FORM, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 #: Bytes. Twilio's longest forms have some 10 KB.
@@ -26,7 +28,7 @@ MAX_BODY = 64 * 1024
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReceivedFields:
     """A request's fields as they were sent; nothing of them is checked yet."""
 
@@ -38,7 +40,7 @@ class ReceivedFields:
     #: Why the fields are unreadable: for the caller to know once the signature is checked.
     problem: UnreadableMessage | None = None
 
-    @property
+    @cached_property
     def first(self) -> dict[str, str]:
         """Each field with its first value."""
         fields: dict[str, str] = {}
@@ -50,9 +52,10 @@ class ReceivedFields:
         """The fields by name, the first value of each. Raises UnreadableMessage, naming the field."""
         if self.problem is not None:
             raise self.problem
-        for name, value in self.pairs:
-            require_storable(name, "A field's name")
-            require_storable(value, _named(name))
+        if not is_storable("".join(chain.from_iterable(self.pairs))):
+            for name, value in self.pairs:
+                require_storable(name, "A field's name")
+                require_storable(value, _named(name))
         return self.first
 
 
@@ -68,7 +71,9 @@ def read_fields(request: Request) -> ReceivedFields:
     raw = request.get_data(cache=False)
     if kind == FORM:
         return ReceivedFields(pairs=tuple(_form_pairs(raw)), body="", is_json=False)
-    body = _decoded(raw, "The body")
+    body = _decoded(raw)
+    if body is None:
+        raise UnreadableMessage("The body is not valid UTF-8.")
     try:
         return ReceivedFields(pairs=tuple(_json_pairs(body)), body=body, is_json=True)
     except UnreadableMessage as problem:
@@ -80,20 +85,25 @@ def _form_pairs(raw: bytes) -> Iterable[tuple[str, str]]:
         if not part:
             continue
         encoded_name, _, encoded_value = part.partition(b"=")
-        name = _decoded(_unquoted(encoded_name), "A field's name")
-        yield name, _decoded(_unquoted(encoded_value), _named(name))
+        name = _decoded(_unquoted(encoded_name))
+        if name is None:
+            raise UnreadableMessage("A field's name is not valid UTF-8.")
+        value = _decoded(_unquoted(encoded_value))
+        if value is None:
+            raise UnreadableMessage(f"{_named(name)} is not valid UTF-8.")
+        yield name, value
 
 
 def _unquoted(part: bytes) -> bytes:
-    return unquote_to_bytes(part.replace(b"+", b" "))
+    spaced = part.replace(b"+", b" ")
+    return unquote_to_bytes(spaced) if b"%" in spaced else spaced
 
 
-def _decoded(raw: bytes, what: str) -> str:
+def _decoded(raw: bytes) -> str | None:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        # From None: the cause holds what the customer sent.
-        raise UnreadableMessage(f"{what} is not valid UTF-8.") from None
+        return None
 
 
 class _Object(tuple[tuple[str, object], ...]):

@@ -10,6 +10,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from chatbotctl.core.flow import pipeline
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import InboundMessage, Outcome
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.signature import SignatureGate, TrustedProxies
@@ -34,13 +35,13 @@ class Serving:
         self._wait_seconds = server.reply_wait_seconds
         self._waiting = threading.Semaphore(server.waiting_requests)
 
-    def receive(self, message: InboundMessage) -> Outcome:
-        """Have a message stored, and wait for its outcome for as long as there is room to wait.
+    def receive(self, message: InboundMessage, business: Business | None) -> Outcome:
+        """Have a message for `business` stored, and wait for its outcome for as long as there is room to wait.
 
         Raises what pipeline.receive raises.
         """
         with self.patience() as seconds:
-            return pipeline.receive(self.core.services, message, wait_seconds=seconds)
+            return pipeline.receive(self.core.services, message, business, wait_seconds=seconds)
 
     @contextmanager
     def patience(self) -> Iterator[float]:

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 from chatbotctl.core.errors import ConfigurationError, SecretKeyError, SignatureRefused
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import SignatureCheck
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.request_reading import ReceivedFields
-from chatbotctl.server.twilio_fields import receiver_of
 
 #: A WSGI environ, as PEP 3333 has it.
 Environ = Mapping[str, Any]
@@ -81,8 +81,11 @@ class SignatureGate:
     proxies: TrustedProxies
     allow_unsigned: bool
 
-    def require(self, environ: Environ, received: ReceivedFields) -> str | None:
+    def require(self, environ: Environ, received: ReceivedFields, business: Business | None) -> str | None:
         """The request's signature, checked with the token of whom it says it is for; None when none is needed.
+
+        Arguments:
+            business: whom it says it is for; None: no business of ours.
 
         Raises SignatureRefused, or StorageUnavailable when the token cannot be looked up.
         """
@@ -90,7 +93,7 @@ class SignatureGate:
         if not server.verify_signatures:
             return None
         url = called_url(environ, public_url=server.public_url, proxies=self.proxies)
-        check = self._check_for(receiver_of(received.first))
+        check = self._check_for(business)
         if check is None:
             if self.allow_unsigned:
                 return None
@@ -104,9 +107,9 @@ class SignatureGate:
             raise SignatureRefused
         return signature
 
-    def _check_for(self, receiver: str) -> SignatureCheck | None:
+    def _check_for(self, business: Business | None) -> SignatureCheck | None:
         try:
-            return self.core.signature_check(receiver)
+            return self.core.signature_check(business)
         except SecretKeyError as error:
             # To the caller it looks like any other refusal: a 500 would say that this number is one of ours.
             event("signature_uncheckable", level="error", code=error.code, reason=error.message)

@@ -13,7 +13,7 @@ from chatbotctl.server import answers, serving
 from chatbotctl.server.answers import Answer
 from chatbotctl.server.request_reading import read_fields
 from chatbotctl.server.serving import Serving
-from chatbotctl.server.twilio_fields import message_of, signed_sid
+from chatbotctl.server.twilio_fields import message_of, receiver_of, signed_sid
 
 whatsapp_bp = Blueprint("whatsapp", __name__)
 
@@ -37,10 +37,11 @@ def take_message() -> Response:
 def _take_in(here: Serving) -> Answer:
     try:
         received = read_fields(request)
-        signature = here.gate.require(request.environ, received)
+        business = here.core.business_at(receiver_of(received.first))
+        signature = here.gate.require(request.environ, received, business)
         fields = received.require_readable()
         message = message_of(fields, sid=signed_sid(received.pairs, signature) if signature else None)
-        return answers.for_outcome(here.receive(message))
+        return answers.for_outcome(here.receive(message, business))
     except ChatbotError as error:
         return answers.for_error(error)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.records.conversation import Author
@@ -279,12 +279,12 @@ def test_look_and_claim_go_through_the_index_of_what_is_owed(database: Database,
     def listener(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         asked.append((statement, parameters))
 
-    event.listen(database.engine, "before_cursor_execute", listener)
+    event.listen(Engine, "before_cursor_execute", listener)
     assert claim(database) is not None
-    event.remove(database.engine, "before_cursor_execute", listener)
+    event.remove(Engine, "before_cursor_execute", listener)
 
     plans = []
-    with database.read() as tx:
+    with database.write() as tx:
         if not database.is_sqlite:
             tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
         explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "

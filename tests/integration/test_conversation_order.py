@@ -363,3 +363,21 @@ def test_wake_up_after_the_drain_is_ignored(site: Core) -> None:
     assert worker.submit(Due(1, 1)) is False
 
     assert worker._busy == {}
+
+
+def test_more_than_has_room_is_answered_without_waiting_for_the_next_sweep(
+    fake_openai: FakeOpenAI, fake_twilio: FakeTwilio
+) -> None:
+    vendors = Vendors(openai=fake_openai, twilio=fake_twilio)
+    flags = {("worker", "concurrency"): 1, ("worker", "sweep_seconds"): 60.0}
+    go_on = threading.Event()
+    fake_openai.reply = lambda text: str(go_on.wait(20)) + text
+    with install(vendors, flags=flags) as core:
+        add_business(core, backend="chat")
+        with running(core):
+            for number in range(8):
+                take_in(core, "Hi", sender=customer(number))
+            # One runs and two wait: five are left out.
+            eventually(lambda: fake_openai.asked)
+            go_on.set()
+            eventually(lambda: len(fake_twilio.sent()) == 8)

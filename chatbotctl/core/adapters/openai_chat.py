@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chatbotctl.core.adapters import openai_turn as turn
-from chatbotctl.core.adapters.openai_client import LazyClient, patience, provider_errors, unreadable
+from chatbotctl.core.adapters.openai_client import LazyClient, post, provider_errors, unreadable
 from chatbotctl.core.adapters.thread_handles import LOCAL_PREFIX, local_handle, require_handle
 from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.business import Business
@@ -52,9 +52,8 @@ class OpenAIChat:
         model = turn.require_model(question.business, self._default_model)
         client = self._client.get()
         with provider_errors():
-            completion = client.chat.completions.create(
-                model=model, messages=_messages(question), timeout=patience(question.timeout)
-            )
+            body = {"model": model, "messages": _messages(question)}
+            completion = post(client, "/chat/completions", body, timeout=question.timeout)
         return _answer(completion)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from chatbotctl.core.adapters import openai_turn as turn
-from chatbotctl.core.adapters.openai_client import LazyClient, code_or, patience, provider_errors, unreadable
+from chatbotctl.core.adapters.openai_client import LazyClient, code_or, patience, post, provider_errors, unreadable
 from chatbotctl.core.adapters.thread_handles import LOCAL_PREFIX, local_handle, require_handle
 from chatbotctl.core.errors import AssistantError
 from chatbotctl.core.records.assistant import Answer, Question, Usage
@@ -19,7 +19,7 @@ from chatbotctl.core.records.business import Business, History
 from chatbotctl.core.records.conversation import Line
 
 if TYPE_CHECKING:
-    from openai.types.responses import EasyInputMessageParam, ResponseInputItemParam, ToolParam
+    from openai.types.responses import EasyInputMessageParam, ResponseCreateParams, ResponseInputItemParam
 
 #: What OpenAI's conversation ids start with. A `thread_...` of the Assistants API, shut in 2026, is none.
 CONVERSATION_PREFIX = "conv_"
@@ -65,27 +65,13 @@ class OpenAIResponses:
 
     def ask(self, *, question: Question) -> Answer:
         """Ask once. Raises ThreadGone, AssistantError, or AssistantNotUsable without a model, key or valid address."""
-        from openai import omit
-
         business = question.business
         local = business.history is History.LOCAL
         require_handle(question.ai_thread, LOCAL_PREFIX if local else CONVERSATION_PREFIX)
         model = turn.require_model(business, self._default_model)
         client = self._client.get()
         with provider_errors(handle=None if local else question.ai_thread):
-            response = client.responses.create(
-                model=model,
-                # A plain string: other servers refuse the object form.
-                conversation=omit if local else question.ai_thread,
-                store=False if local else omit,
-                input=_items([*(question.transcript if local else ()), turn.customer_line(question.text)]),
-                instructions=business.instructions if business.instructions.strip() else omit,
-                tools=_tools(business) or omit,
-                truncation="auto",
-                safety_identifier=question.customer_hash,
-                metadata={"turn": str(question.turn_id)},
-                timeout=patience(question.timeout),
-            )
+            response = post(client, "/responses", _body(question, model), timeout=question.timeout)
         return _answer(response)
 
     def look_back(self, *, question: Question) -> Answer | None:
@@ -110,17 +96,33 @@ class OpenAIResponses:
         self._client.close()
 
 
+def _body(question: Question, model: str) -> ResponseCreateParams:
+    business = question.business
+    body: ResponseCreateParams = {
+        "model": model,
+        "input": _items([turn.customer_line(question.text)]),
+        "truncation": "auto",
+        "safety_identifier": question.customer_hash,
+        "metadata": {"turn": str(question.turn_id)},
+    }
+    if business.history is History.LOCAL:
+        body["store"] = False
+        body["input"] = _items([*question.transcript, turn.customer_line(question.text)])
+    else:
+        # A plain string: other servers refuse the object form.
+        body["conversation"] = question.ai_thread
+    if business.instructions.strip():
+        body["instructions"] = business.instructions
+    if business.vector_store_ids:
+        body["tools"] = [{"type": "file_search", "vector_store_ids": list(business.vector_store_ids)}]
+    return body
+
+
 def _items(lines: Iterable[Line]) -> list[ResponseInputItemParam]:
     messages: list[EasyInputMessageParam] = [
         {"type": "message", "role": turn.role(line), "content": line.text} for line in turn.spoken(lines)
     ]
     return [*messages]
-
-
-def _tools(business: Business) -> list[ToolParam]:
-    if not business.vector_store_ids:
-        return []
-    return [{"type": "file_search", "vector_store_ids": list(business.vector_store_ids)}]
 
 
 def _answer(response: object) -> Answer:

@@ -47,10 +47,13 @@ class Accepted:
     problem: AssistantNotUsable | None = None
 
 
-def accept(services: Services, message: InboundMessage, *, wake: bool = True) -> Accepted:
+def accept(
+    services: Services, message: InboundMessage, business: Business | None = None, *, wake: bool = True
+) -> Accepted:
     """Validate a message and store it once.
 
     Arguments:
+        business: whom it is for, where the caller has just looked that up.
         wake: tell a worker that it is there.
 
     Raises BusinessNotFound, BusinessDisabled, MessageTooLong, UnreadableMessage (nothing stored); StorageUnavailable
@@ -60,7 +63,7 @@ def accept(services: Services, message: InboundMessage, *, wake: bool = True) ->
     try:
         require_readable(message)
         note(sid=message.sid)
-        business = _business_of(services, message)
+        business = _require_business(services, message, business)
         name = business.name
         note(business=name)
         accepted = _take_in(services, business, message, wake=wake)
@@ -71,9 +74,10 @@ def accept(services: Services, message: InboundMessage, *, wake: bool = True) ->
     return accepted
 
 
-def _business_of(services: Services, message: InboundMessage) -> Business:
-    with services.database.read() as tx:
-        business = businesses.find_by_address(tx, message.receiver)
+def _require_business(services: Services, message: InboundMessage, business: Business | None) -> Business:
+    if business is None:
+        with services.database.read() as tx:
+            business = businesses.find_by_address(tx, message.receiver)
     if business is None:
         raise BusinessNotFound(
             f"No business has the number {mask(message.receiver)}.",

@@ -16,13 +16,18 @@ from chatbotctl.core.storage import turns
 SOONEST_LOOK, LATEST_LOOK, LOOK_PART = 0.05, 1.0, 0.25
 
 
-def await_outcome(services: Services, accepted: Accepted, *, wait_seconds: float) -> Outcome:
+def await_outcome(services: Services, accepted: Accepted, *, wait_seconds: float, just_now: bool = False) -> Outcome:
     """What became of a message, or `queued` when that is not known within `wait_seconds` (or the process ends).
+
+    Arguments:
+        just_now: it was accepted this moment, so there is nothing to look for without waiting.
 
     `queued` too as soon as the database cannot be asked: the message is stored all the same, and whoever was told
     otherwise would send it again for nothing. Raises BusinessNotFound when the business was removed meanwhile, and the
     message with it.
     """
+    if just_now and wait_seconds <= 0 and not accepted.duplicate and not accepted.held:
+        return _queued(accepted)
     began = time.monotonic()
     with services.waiters.waiting_for(accepted.conversation_id) as turn_ended:
         while True:
@@ -30,12 +35,16 @@ def await_outcome(services: Services, accepted: Accepted, *, wait_seconds: float
             try:
                 outcome = _look(services, accepted)
             except StorageUnavailable:
-                return Outcome(result=Result.QUEUED, message_sid=accepted.sid, conversation_id=accepted.conversation_id)
+                return _queued(accepted)
             waited = time.monotonic() - began
             left = wait_seconds - waited
             if outcome.result is not Result.QUEUED or left <= 0 or services.waiters.stopped:
                 return outcome
             turn_ended.wait(min(left, LATEST_LOOK, max(SOONEST_LOOK, waited * LOOK_PART)))
+
+
+def _queued(accepted: Accepted) -> Outcome:
+    return Outcome(result=Result.QUEUED, message_sid=accepted.sid, conversation_id=accepted.conversation_id)
 
 
 def _look(services: Services, accepted: Accepted) -> Outcome:

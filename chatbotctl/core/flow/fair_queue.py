@@ -71,6 +71,11 @@ class FairQueue:
         return waited
 
     @property
+    def is_low(self) -> bool:
+        """Whether so few wait that the threads may soon have nothing to do."""
+        return sum(map(len, self._waiting.values())) < self._threads
+
+    @property
     def full(self) -> frozenset[int]:
         """The businesses of which no more may wait."""
         return frozenset(business for business, waiting in self._waiting.items() if len(waiting) >= self._most_waiting)

@@ -46,7 +46,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopped.wait(self._lease_seconds / 3):
             try:
-                with self._database.write() as tx:
+                with self._database.write(durable=False) as tx:
                     turns.renew(tx, self._owner, self._lease_seconds, self._working_on())
             except StorageUnavailable as error:
                 event("storage_unavailable", level="error", reason=error.message)

@@ -16,27 +16,27 @@ from chatbotctl.core.flow.send_reply import Delivery, send_reply
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import settle
 from chatbotctl.core.flow.translate import translate_answer, translate_question
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import InboundMessage, Outcome
 from chatbotctl.core.records.turn import Turn
 
 
-def receive(services: Services, message: InboundMessage, *, wait_seconds: float) -> Outcome:
-    """Take a message in, and wait up to `wait_seconds` for what becomes of it.
+def receive(
+    services: Services, message: InboundMessage, business: Business | None = None, *, wait_seconds: float
+) -> Outcome:
+    """Take a message in, and wait up to `wait_seconds` for what becomes of it. `business`: whom it is for, if known.
 
     Raises what `accept` raises; once it returns or raises AssistantNotUsable, the message is stored. Raises
     BusinessNotFound too when the business is removed while its answer is awaited.
     """
-    accepted: Accepted = accept(services, message)
+    accepted: Accepted = accept(services, message, business)
     if accepted.problem is not None:
         raise accepted.problem
-    return await_outcome(services, accepted, wait_seconds=wait_seconds)
+    return await_outcome(services, accepted, wait_seconds=wait_seconds, just_now=True)
 
 
 def run_turn(services: Services, turn: Turn) -> float | None:
-    """Bring a turn to its end; one that is resumed goes on where it stopped.
-
-    Returns the seconds until the conversation is due again, or None when nothing is waiting in it.
-    """
+    """Bring a turn to its end; one that is resumed goes on where it stopped. Returns what `settle` does."""
     if not turn.answered:
         turn = answer_turn(services, turn)
     delivery: Delivery = send_reply(services, turn)

@@ -52,7 +52,8 @@ def _postpone(services: Services, turn: Turn, code: str) -> float:
 
 
 def _end(services: Services, turn: Turn, state: TurnState, failure: Failure | None) -> float | None:
-    with services.database.write() as tx:
+    # An end that a power cut undoes is found again: all parts have left, or are known not to.
+    with services.database.write(durable=False) as tx:
         turns.check_fence(tx, turn.lease)
         due = turns.finish(tx, turn, state, failure)
         if state is not TurnState.DONE:

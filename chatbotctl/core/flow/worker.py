@@ -39,7 +39,8 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
     Raises StorageUnavailable.
     """
     settings = services.settings.worker
-    with services.database.write() as tx:
+    # A claim that a power cut undoes was never made: nothing of its turn is known to anybody yet.
+    with services.database.write(durable=False) as tx:
         lease = turns.claim(
             tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds, simulated_only=simulated_only
         )
@@ -92,6 +93,9 @@ class Worker:
         #: Conversations whose turns are running here.
         self._running: set[int] = set()
         self._idle = threading.Condition(self._lock)
+        #: More is due than had room here: the sweeper looks again as soon as there is some.
+        self._left_out = False
+        self._look_now = threading.Event()
         #: The database did not answer when it was last asked.
         self._paused = False
         self._heartbeat = Heartbeat(services, self.owner, self._working_on)
@@ -115,6 +119,7 @@ class Worker:
                 self._busy[due.conversation_id] = True
                 return True
             if not self._queue.add(due):
+                self._left_out = True
                 return False
             self._busy[due.conversation_id] = False
             self._hand_out()
@@ -128,6 +133,7 @@ class Worker:
         with self._lock:
             self._stopping.set()
             self._queue.clear()
+        self._look_now.set()
         self._services.wakeup.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._idle:
@@ -169,6 +175,8 @@ class Worker:
                 self._idle.notify_all()
                 if not self._stopping.is_set():
                     self._hand_out()
+                if self._left_out and self._queue.is_low:
+                    self._look_now.set()
             if again:
                 delay = 0.0
             if delay is not None and not self._stopping.is_set():
@@ -199,14 +207,21 @@ class Worker:
     def _sweep(self) -> None:
         with self._lock:
             room, full = self._queue.room, self._queue.full
+            self._left_out = False
         with self._services.database.read() as tx:
             due = turns.due(tx, room, without=full)
         self._resume()
+        with self._lock:
+            self._left_out = len(due) == room
         for each in due:
             self.submit(each)
 
     def _sweep_on(self) -> None:
-        while not self._stopping.wait(self._settings.sweep_seconds):
+        while True:
+            self._look_now.wait(self._settings.sweep_seconds)
+            self._look_now.clear()
+            if self._stopping.is_set():
+                return
             try:
                 self._sweep()
             except StorageUnavailable as error:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, exc, func, in
 from chatbotctl.core.errors import AlreadyExists, BusinessNotFound
 from chatbotctl.core.records.business import Backend, Business, History, Layout
 from chatbotctl.core.records.conversation import cache_key
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import business_clients, businesses, clients, credentials, slack_user_ids
 
 
@@ -29,9 +30,9 @@ def _select() -> Select[Any]:
 
 
 _ALL = _select().order_by(businesses.c.name)
-_BY_ADDRESS = _select().where(businesses.c.whatsapp_address == bindparam("address"))
-_BY_ID = _select().where(businesses.c.id == bindparam("id"))
-_BY_NAME = _select().where(businesses.c.name == bindparam("name"))
+_BY_ADDRESS = Prepared(_select().where(businesses.c.whatsapp_address == bindparam("address")))
+_BY_ID = Prepared(_select().where(businesses.c.id == bindparam("id")))
+_BY_NAME = Prepared(_select().where(businesses.c.name == bindparam("name")))
 
 
 def find_by_address(tx: Connection, address: str) -> Business | None:
@@ -177,8 +178,8 @@ def _set_slack_users(tx: Connection, business_id: int, user_ids: Sequence[str]) 
         tx.execute(insert(slack_user_ids).values(business_id=business_id, slack_user_id=user_id))
 
 
-def _one(tx: Connection, query: Select[Any], **values: object) -> Business | None:
-    row = tx.execute(query, values).one_or_none()
+def _one(tx: Connection, query: Prepared, **values: object) -> Business | None:
+    row = query.first(tx, **values)
     return None if row is None else _record(row)
 
 

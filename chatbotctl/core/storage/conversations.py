@@ -15,6 +15,7 @@ from chatbotctl.core.records.message import kind_in_words, message_in_words
 from chatbotctl.core.records.turn import PartState, TurnState
 from chatbotctl.core.storage import events
 from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import (
     business_clients,
     businesses,
@@ -40,13 +41,13 @@ def _select() -> Select[Any]:
     )
 
 
-_BY_ID = _select().where(_bc.id == bindparam("conversation"))
-_TOUCHED = update(business_clients).where(_bc.id == bindparam("conversation")).values(last_message_at=now())
+_BY_ID = Prepared(_select().where(_bc.id == bindparam("conversation")))
+_TOUCHED = Prepared(update(business_clients).where(_bc.id == bindparam("conversation")).values(last_message_at=now()))
 
 
 def get(tx: Connection, conversation_id: int) -> Conversation:
     """The conversation with this id. Raises ConversationNotFound."""
-    row = tx.execute(_BY_ID, {"conversation": conversation_id}).one_or_none()
+    row = _BY_ID.first(tx, conversation=conversation_id)
     if row is None:
         raise ConversationNotFound(
             f"There is no thread {conversation_id}.", hint="`chatbotctl thread list` shows those that there are."
@@ -211,7 +212,7 @@ def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[T
 
 def touch(tx: Connection, conversation_id: int) -> None:
     """Something was said just now."""
-    tx.execute(_TOUCHED, {"conversation": conversation_id})
+    _TOUCHED.run(tx, conversation=conversation_id)
 
 
 def _said(

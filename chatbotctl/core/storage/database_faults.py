@@ -125,7 +125,7 @@ _BY_WORDS: tuple[tuple[tuple[str, ...], Fault], ...] = (
 )
 
 
-def unavailable(error: exc.DBAPIError | exc.TimeoutError, url: URL) -> StorageUnavailable:
+def unavailable(error: Exception, url: URL) -> StorageUnavailable:
     """The error to raise for what a driver, or the pool, has raised."""
     fault = _fault(error)
     if fault is None:
@@ -139,7 +139,7 @@ def unavailable(error: exc.DBAPIError | exc.TimeoutError, url: URL) -> StorageUn
     return StorageUnavailable(f"The database is not usable at the moment: {fault.sentence}.", hint=hint)
 
 
-def _driver_error(error: exc.DBAPIError | exc.TimeoutError) -> BaseException:
+def _driver_error(error: Exception) -> BaseException:
     return (error.orig if isinstance(error, exc.DBAPIError) else None) or error
 
 
@@ -151,7 +151,7 @@ def _place(url: URL) -> str:
     return f"{host}:{url.port or 5432}" if isinstance(host, str) else "this machine's socket"
 
 
-def _fault(error: exc.DBAPIError | exc.TimeoutError) -> Fault | None:
+def _fault(error: Exception) -> Fault | None:
     if isinstance(error, exc.TimeoutError):
         return _NONE_FREE
     raised = _driver_error(error)

@@ -7,14 +7,16 @@ StorageUnavailable: whoever called must not acknowledge anything. This file know
 from __future__ import annotations
 
 import hashlib
+import select
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Double, Engine, Table, create_engine, event, exc
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -30,11 +32,18 @@ STATEMENT_SECONDS = 30
 #: a machine that vanishes, in the middle of one would hold its locks, and nobody could take its conversations over.
 #: Less than a lease, and far more than ours ever pause.
 IDLE_SECONDS = 10
+#: Pages of 4 KiB that SQLite's log may have before a commit copies them into the database: the default of 1,000 makes
+#: every hundredth message or so wait for that. And what one connection may keep of the database in memory.
+CHECKPOINT_PAGES, CACHE_KIB = 4000, 8192
 
 _LIKE = "sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name"
 _WITHOUT_DRIVER = "Write postgresql:// or sqlite:// alone: the driver that ships with chatbotctl is used."
 
-_BEGIN_IMMEDIATE = "chatbotctl_write"
+#: How SQLite's transactions begin. IMMEDIATE takes the write lock at once: a deferred transaction that writes later can
+#: fail with "locked" for good. FULL has a commit survive the plug being pulled; NORMAL lets that undo the latest ones.
+_SQLITE_READ = ("BEGIN",)
+_SQLITE_WRITE = ("PRAGMA synchronous=FULL", "BEGIN IMMEDIATE")
+_SQLITE_QUICK_WRITE = ("PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE")
 
 
 class now(FunctionElement[float]):  # noqa: N801 - reads as SQL
@@ -56,9 +65,43 @@ def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-def insert_or_skip(tx: Connection, table: Table[Any]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT of `table` that can take `.on_conflict_do_nothing(...)`, in the connection's own dialect."""
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+class earlier(FunctionElement[float]):  # noqa: N801 - reads as SQL
+    """The lesser of two times, neither of them NULL."""
+
+    type = Double()
+    inherit_cache = True
+
+
+class later(FunctionElement[float]):  # noqa: N801 - reads as SQL
+    """The greater of two times, neither of them NULL."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(earlier, "sqlite")
+def _earlier_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"min({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(earlier, "postgresql")
+def _earlier_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"least({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(later, "sqlite")
+def _later_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"max({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(later, "postgresql")
+def _later_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **kw)})"
+
+
+def insert_or_skip(table: Table[Any]) -> postgresql.Insert:
+    """An INSERT of `table` that can take `.on_conflict_do_nothing(...)`: SQLite's is PostgreSQL's, word for word."""
+    return postgresql.insert(table)
 
 
 def database_url(text: str) -> URL:
@@ -116,19 +159,23 @@ class Database:
         # An error's words reach logs and screens, and a statement's parameters are what customers wrote.
         options["hide_parameters"] = True
         if not self.is_sqlite:
-            options["pool_pre_ping"] = True
             options["connect_args"] = {
                 "connect_timeout": 5,
                 "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s "
                 f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
             }
-        self.engine: Engine = create_engine(self.url, **options)
+        self.engine: Engine = create_engine(self.url, pool_use_lifo=True, **options)
+        #: SQLite has one writer at a time. Always the same connection: it finds its pages in its own cache, which each
+        #: commit of another's would empty.
+        self._writing = create_engine(self.url, **options | {"pool_size": 1}) if self.is_sqlite else self.engine
         # SQLite takes one writer at a time and its busy handler polls: queueing the writers of this process in front
         # of it is fair and quicker. Other processes still meet at the busy handler.
         self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+            for engine in (self.engine, self._writing):
+                event.listen(engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(self.engine, "checkout", _require_quiet)
 
     @property
     def described(self) -> str:
@@ -172,35 +219,56 @@ class Database:
             ) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """A transaction that writes: committed at the end of the block, rolled back by any exception.
+
+        Arguments:
+            durable: False where it does no harm that a power cut takes the commit back. On SQLite it then does not wait
+                for the disk; whoever else could have acted on it has lost power too. On PostgreSQL every commit waits.
 
         Raises StorageUnavailable when it cannot be begun, carried out or committed.
         """
-        with self._writer, self._transaction({_BEGIN_IMMEDIATE: True}) as tx:
+        begin = _SQLITE_WRITE if durable else _SQLITE_QUICK_WRITE
+        with self._writer, self._transaction(self._writing, begin) as tx:
             yield tx
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads. Raises StorageUnavailable like `write`."""
-        with self._transaction({}) as tx:
-            yield tx
+        """Statements that only read; on SQLite, all of one moment. Raises StorageUnavailable like `write`."""
+        with self._transaction(self.engine, _SQLITE_READ) as tx:
+            if self.is_sqlite:
+                yield tx
+                return
+            # Each statement sees what was committed when it began, in a transaction or not: without one, two of three
+            # round trips are spared. The driver's own switch, because SQLAlchemy's makes another round trip.
+            driver: Any = tx.connection.dbapi_connection
+            driver.autocommit = True
+            try:
+                yield tx
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
 
     @contextmanager
-    def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
+    def _transaction(self, engine: Engine, begin_sqlite: Sequence[str]) -> Iterator[Connection]:
         try:
-            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            with engine.connect() as connection, connection.begin():
+                if self.is_sqlite:
+                    cursor = connection.connection.cursor()
+                    for statement in begin_sqlite:
+                        cursor.execute(statement)
                 yield connection
         except (exc.IntegrityError, exc.DataError, exc.NotSupportedError):
             # What we wanted to store was wrong; everything else that a driver raises is the database's: a damaged file,
             # or a table that is away for a moment (ProgrammingError on PostgreSQL, OperationalError on SQLite).
             raise
-        except (exc.DBAPIError, exc.TimeoutError) as error:
+        except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
             raise unavailable(error, self.url) from error
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self.engine.dispose()
+        for engine in (self.engine, self._writing):
+            engine.dispose()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -208,12 +276,20 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a commit survives the plug being pulled
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once: a deferred transaction that writes later can fail with "locked" for good.
-    immediate = connection.get_execution_options().get(_BEGIN_IMMEDIATE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _require_quiet(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Have the pool replace a connection that the server has ended: it stands at the end of its stream, or has a last
+    word to say, while one that is alive and idle is silent. That is seen here, without the round trip of a ping.
+    """
+    if not connection.closed:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if not poll.poll(0):
+            return
+    raise exc.DisconnectionError("The server has ended the connection.")

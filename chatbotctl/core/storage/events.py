@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, insert, select
 
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import events
 
-_INSERT = insert(events)
+_INSERT = Prepared(insert(events))
 
 
 def record(
@@ -21,15 +22,13 @@ def record(
     detail: Mapping[str, object] | None = None,
 ) -> None:
     """Add one event, in the transaction of the thing that it tells of."""
-    tx.execute(
-        _INSERT,
-        {
-            "conversation_id": conversation_id,
-            "kind": kind,
-            "message_sid": message_sid,
-            "turn_id": turn_id,
-            "detail": dict(detail or {}),
-        },
+    _INSERT.run(
+        tx,
+        conversation_id=conversation_id,
+        kind=kind,
+        message_sid=message_sid,
+        turn_id=turn_id,
+        detail=dict(detail or {}),
     )
 
 

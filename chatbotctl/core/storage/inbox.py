@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Row, Text, and_, bindparam, case, exc, func, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, select, update
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.records.message import InboundMessage, StoredMessage
 from chatbotctl.core.storage import events, new_owner
-from chatbotctl.core.storage.engine import insert_or_skip, now
+from chatbotctl.core.storage.engine import earlier, insert_or_skip, later, now
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import business_clients, clients, inbound_messages, turns
 
 
@@ -43,15 +44,15 @@ def _due_at() -> ColumnElement[float]:
         select(func.min(_i.received_at)).where(_i.conversation_id == _bc.id, _i.seq > _bc.done_seq).scalar_subquery()
     )
     latest = func.coalesce(oldest_unanswered, now()) + bindparam("max_wait", type_=Double)
-    quiet = now() + bindparam("quiet", type_=Double)
-    window = case((quiet < latest, quiet), else_=latest)
+    window = earlier(now() + bindparam("quiet", type_=Double), latest)
     # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
     put_off = select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery()
     # So does one that an operator has gone on with, which comes before this message.
-    return case((and_(_bc.redo > 0, _bc.ready_at > window), _bc.ready_at), (put_off > window, put_off), else_=window)
+    not_before = case((_bc.redo > 0, _bc.ready_at), else_=put_off)
+    return later(func.coalesce(not_before, 0.0), window)
 
 
-_COUNTED = (
+_COUNTED = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"))
     .values(
@@ -65,13 +66,17 @@ _COUNTED = (
 )
 # Whatever is decided about a conversation is decided of its locked row: two messages may tell of a new owner at once.
 _KNOWN = select(_bc.id, _bc.external_user_id).where(_bc.business_id == bindparam("business")).limit(1)
-_KNOWN_BY_ID = _KNOWN.where(_bc.external_user_id == bindparam("external")).with_for_update(key_share=True)
-_KNOWN_BY_ADDRESS = (
+_KNOWN_BY_ID = Prepared(_KNOWN.where(_bc.external_user_id == bindparam("external")).with_for_update(key_share=True))
+_KNOWN_BY_ADDRESS = Prepared(
     _KNOWN.join(clients, _c.id == _bc.client_id)
-    .where(_c.address.in_(bindparam("addresses", expanding=True)))
+    .where(_c.address.in_([bindparam("address"), bindparam("variant")]))
     .order_by(case((_c.address == bindparam("address"), 0), else_=1), _bc.id)
     .with_for_update(of=business_clients, key_share=True)
 )
+_STORED = Prepared(insert_or_skip(inbound_messages).on_conflict_do_nothing(index_elements=["sid"]).returning(_i.id))
+_NEW_CLIENT = Prepared(insert_or_skip(clients).on_conflict_do_nothing(index_elements=["address"]))
+# Without a target: either unique pair may be the one that somebody else has just taken.
+_NEW_CONVERSATION = Prepared(insert_or_skip(business_clients).on_conflict_do_nothing())
 
 
 def take(
@@ -86,30 +91,22 @@ def take(
     Raises DuplicateMessage when the sid is there already; the caller's transaction must roll back.
     """
     conversation_id = _conversation(tx, business, message)
-    row = tx.execute(
-        _COUNTED,
-        {
-            "conversation": conversation_id,
-            "name": message.profile_name,
-            "quiet": quiet_seconds,
-            "max_wait": max_wait_seconds,
-        },
-    ).one()
-    stored = tx.execute(
-        insert_or_skip(tx, inbound_messages).on_conflict_do_nothing(index_elements=["sid"]).returning(_i.id),
-        {
-            "sid": message.sid,
-            "conversation_id": row.id,
-            "seq": row.last_seq,
-            "sender": message.sender,
-            "body": message.body,
-            "kind": message.kind,
-            "media": [asdict(media) for media in message.media],
-            "parameters": dict(message.parameters),
-            "simulated": message.simulated,
-            "mirrored": message.mirrored,
-        },
-    ).one_or_none()
+    row = _COUNTED.one(
+        tx, conversation=conversation_id, name=message.profile_name, quiet=quiet_seconds, max_wait=max_wait_seconds
+    )
+    stored = _STORED.first(
+        tx,
+        sid=message.sid,
+        conversation_id=row.id,
+        seq=row.last_seq,
+        sender=message.sender,
+        body=message.body,
+        kind=message.kind,
+        media=[asdict(media) for media in message.media],
+        parameters=dict(message.parameters),
+        simulated=message.simulated,
+        mirrored=message.mirrored,
+    )
     if stored is None:
         raise DuplicateMessage
     events.record(tx, row.id, "received", message_sid=message.sid, detail={"kind": message.kind})
@@ -184,24 +181,18 @@ def _conversation(tx: Connection, business: Business, message: InboundMessage) -
     return conversation_id
 
 
-def _known(tx: Connection, business: Business, address: str, external: str | None) -> Row[int, str | None] | None:
+def _known(tx: Connection, business: Business, address: str, external: str | None) -> tuple[int, str | None] | None:
     if external is not None:
-        known = tx.execute(_KNOWN_BY_ID, {"business": business.id, "external": external}).one_or_none()
+        known = _KNOWN_BY_ID.first(tx, business=business.id, external=external)
         if known is not None:
-            return known
-    values = {"business": business.id, "addresses": candidates(address), "address": address}
-    return tx.execute(_KNOWN_BY_ADDRESS, values).one_or_none()
+            return known.id, known.external_user_id
+    # The address itself, and the one other spelling that there may be.
+    known = _KNOWN_BY_ADDRESS.first(tx, business=business.id, address=address, variant=candidates(address)[-1])
+    return None if known is None else (known.id, known.external_user_id)
 
 
 def _add(tx: Connection, business: Business, address: str, external: str | None) -> None:
     """A new conversation, unless somebody else has just added it; the customer may be known at another business."""
-    tx.execute(
-        insert_or_skip(tx, clients).on_conflict_do_nothing(index_elements=["address"]),
-        {"address": address},
-    )
+    _NEW_CLIENT.run(tx, address=address)
     client_id = tx.scalar(select(_c.id).where(_c.address == address))
-    # ON CONFLICT without a target: either unique pair may be the one that somebody else just took.
-    tx.execute(
-        insert_or_skip(tx, business_clients).on_conflict_do_nothing(),
-        {"business_id": business.id, "client_id": client_id, "external_user_id": external},
-    )
+    _NEW_CONVERSATION.run(tx, business_id=business.id, client_id=client_id, external_user_id=external)

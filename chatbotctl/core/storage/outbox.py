@@ -11,19 +11,20 @@ from chatbotctl.core.records.conversation import Author
 from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
 
 _i, _o, _t = inbound_messages.c, outbound_messages.c, turns.c
-_INSERT = insert(outbound_messages)
-_PARTS = select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part)
+_INSERT = Prepared(insert(outbound_messages))
+_PARTS = Prepared(select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part))
 #: The states of a part that may leave.
 _TO_LEAVE = (PartState.READY, PartState.SENDING)
-_SENDING = (
+_SENDING = Prepared(
     update(outbound_messages)
     .where(_o.id == bindparam("part_id"), _o.state.in_(_TO_LEAVE), _o.epoch == bindparam("present"))
     .values(state=PartState.SENDING, sending_at=func.coalesce(_o.sending_at, now()))
 )
-_SENT = (
+_SENT = Prepared(
     update(outbound_messages)
     .where(_o.id == bindparam("part_id"))
     .values(state=PartState.SENT, sent_at=now(), error_code=None)
@@ -33,27 +34,24 @@ _SENT = (
 def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
     """Put the parts of a turn's reply, which has none yet, into the outbox, numbered behind an earlier run's."""
     newest = turn.messages[-1]
-    rows = [
-        {
-            "conversation_id": turn.conversation.id,
-            "turn_id": turn.id,
-            "author": author.value,
-            "part": number,
+    for number, body in enumerate(bodies, start=turn.told_parts + 1):
+        _INSERT.run(
+            tx,
+            conversation_id=turn.conversation.id,
+            turn_id=turn.id,
+            author=author.value,
+            part=number,
             # To the address that the customer wrote from just now, which need not be the one first known.
-            "sender": turn.conversation.business_address,
-            "recipient": newest.sender,
-            "body": body,
-            "epoch": turn.epoch,
-        }
-        for number, body in enumerate(bodies, start=turn.told_parts + 1)
-    ]
-    if rows:
-        tx.execute(_INSERT, rows)
+            sender=turn.conversation.business_address,
+            recipient=newest.sender,
+            body=body,
+            epoch=turn.epoch,
+        )
 
 
 def parts(tx: Connection, turn_id: int) -> list[OutboundPart]:
     """The parts of a turn's reply, in order."""
-    return [_record(row) for row in tx.execute(_PARTS, {"turn": turn_id})]
+    return [_record(row) for row in _PARTS.all(tx, turn=turn_id)]
 
 
 def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
@@ -62,8 +60,7 @@ def start_sending(tx: Connection, part: OutboundPart, *, epoch: int) -> bool:
     One that is `sending` already may be sent again: the caller has made sure that it did not leave. Returns False when
     it must not be sent: the epoch has moved on, so it was marked `withdrawn`, or it `has_left`.
     """
-    started = tx.execute(_SENDING, {"part_id": part.id, "present": epoch})
-    if started.rowcount == 1:
+    if _SENDING.run(tx, part_id=part.id, present=epoch) == 1:
         return True
     withdraw = update(outbound_messages).where(_o.id == part.id, _o.state.in_(_TO_LEAVE))
     tx.execute(withdraw.values(state=PartState.WITHDRAWN))
@@ -88,7 +85,7 @@ def known_sids(tx: Connection, sids: Sequence[str]) -> set[str]:
 
 def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -> None:
     """Twilio took it."""
-    tx.execute(_SENT, {"part_id": part.id, "sid": message.sid, "delivery_status": message.status})
+    _SENT.run(tx, part_id=part.id, sid=message.sid, delivery_status=message.status)
     conversations.touch(tx, turn.conversation.id)
 
 

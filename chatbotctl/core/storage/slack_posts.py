@@ -22,9 +22,10 @@ from sqlalchemy import (
 from chatbotctl.core.records.business import Business, Layout
 from chatbotctl.core.records.slack import OwedPost, PostState
 from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import slack_posts
 
-_INSERT = insert(slack_posts)
+_INSERT = Prepared(insert(slack_posts))
 _p = slack_posts.c
 _before = slack_posts.alias("before")
 
@@ -87,17 +88,15 @@ def owe(
     inbound_id: int | None = None,
 ) -> None:
     """Add a post to the end of its lane. `kind`: customer, reply, alert."""
-    tx.execute(
-        _INSERT,
-        {
-            "conversation_id": conversation_id,
-            "lane": lane,
-            "kind": kind,
-            "title": title,
-            "text": text,
-            "translation": translation,
-            "inbound_id": inbound_id,
-        },
+    _INSERT.run(
+        tx,
+        conversation_id=conversation_id,
+        lane=lane,
+        kind=kind,
+        title=title,
+        text=text,
+        translation=translation,
+        inbound_id=inbound_id,
     )
 
 

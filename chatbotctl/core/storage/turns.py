@@ -36,6 +36,7 @@ from chatbotctl.core.records.message import Outcome, Result, StoredMessage
 from chatbotctl.core.records.turn import FailedTurn, Failure, Lease, Turn, TurnState
 from chatbotctl.core.storage import businesses, conversations, events, inbox
 from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import business_clients, inbound_messages, outbound_messages, turns
 
 #: Most messages that one turn answers; what a burst has beyond it becomes the next turn.
@@ -55,7 +56,7 @@ def _due() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-_CLAIM = (
+_claimed = (
     update(business_clients)
     .where(_bc.id == bindparam("conversation"), *_due())
     .values(lease_until=now() + bindparam("lease_seconds", type_=Double), fence=_bc.fence + 1)
@@ -66,25 +67,26 @@ _REDONE = (_t.conversation_id == _bc.id, _t.upto_seq <= _bc.done_seq, _t.state.i
 _FIRST_REDONE = select(func.min(_t.first_seq)).where(*_REDONE).scalar_subquery()
 #: The number of the message that a conversation's next turn begins with, as an expression over its row.
 NEXT_SEQ = case((_bc.redo > 0, _FIRST_REDONE), else_=_bc.done_seq + 1)
-_CLAIM_SIMULATED = _CLAIM.where(
-    select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
-)
-_FENCE = select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update()
-_KEPT = (
+_is_simulated = select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
+_CLAIM, _CLAIM_SIMULATED = Prepared(_claimed), Prepared(_claimed.where(_is_simulated))
+_FENCE = Prepared(select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update())
+_KEPT = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"), _bc.fence == bindparam("held"))
     .values(lease_until=now() + bindparam("lease_seconds", type_=Double))
     .returning(_bc.epoch)
 )
-_TURN = select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
+_TURN = Prepared(
+    select(turns).where(_t.conversation_id == bindparam("conversation"), _t.first_seq == bindparam("first"))
+)
 # By when it was said: a turn that is gone on with may be older than what was answered since.
-_REPLY_BEFORE = (
+_REPLY_BEFORE = Prepared(
     select(_t.reply)
     .where(_t.conversation_id == bindparam("conversation"), _t.id != bindparam("turn"), _t.reply.is_not(None))
     .order_by(_t.answered_at.desc(), _t.id.desc())
     .limit(1)
 )
-_TURN_REDONE = (
+_TURN_REDONE = Prepared(
     select(turns)
     .where(
         _t.conversation_id == bindparam("conversation"),
@@ -94,10 +96,12 @@ _TURN_REDONE = (
     .order_by(_t.first_seq)
     .limit(1)
 )
-_NEW_TURN = insert(turns).returning(*turns.c)
-_ANSWERED = update(turns).where(_t.id == bindparam("turn")).values(state=TurnState.ANSWERED, answered_at=now())
-_FINISHED = update(turns).where(_t.id == bindparam("turn")).values(finished_at=now(), next_at=None)
-_GIVEN_BACK = (
+_NEW_TURN = Prepared(insert(turns).returning(*turns.c))
+_ANSWERED = Prepared(
+    update(turns).where(_t.id == bindparam("turn")).values(state=TurnState.ANSWERED, answered_at=now())
+)
+_FINISHED = Prepared(update(turns).where(_t.id == bindparam("turn")).values(finished_at=now(), next_at=None))
+_GIVEN_BACK = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"))
     .values(
@@ -105,7 +109,7 @@ _GIVEN_BACK = (
         lease_until=None,
         ready_at=case((or_(_bc.last_seq > bindparam("upto"), _bc.redo > 0), _bc.ready_at), else_=null()),
     )
-    .returning(_bc.ready_at - now())
+    .returning((_bc.ready_at - now()).label("wait"))
 )
 _LEFT = select(func.count()).select_from(turns).where(*_REDONE).scalar_subquery()
 #: Until when a conversation's next turn is put off, as an expression over its row; NULL: it is not.
@@ -114,7 +118,7 @@ PUT_OFF_UNTIL = case(
     else_=select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery(),
 )
 # After a turn that was gone on with: what is next keeps its own time, be it a burst window or a backoff.
-_GIVEN_BACK_REDONE = (
+_GIVEN_BACK_REDONE = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"))
     .values(
@@ -127,14 +131,14 @@ _GIVEN_BACK_REDONE = (
             else_=_bc.ready_at,
         ),
     )
-    .returning(_bc.ready_at - now())
+    .returning((_bc.ready_at - now()).label("wait"))
 )
-_TO_BE_REDONE = (
+_TO_BE_REDONE = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"))
     .values(redo=_LEFT, ready_at=case((now() < PUT_OFF_UNTIL, PUT_OFF_UNTIL), else_=now()))
 )
-_OUTCOME = (
+_OUTCOME = Prepared(
     select(_i.conversation_id, _t.state, _t.error_code, _t.error_message, _bc.held_by)
     .join(business_clients, _bc.id == _i.conversation_id)
     .outerjoin(turns, and_(_t.conversation_id == _i.conversation_id, _t.first_seq <= _i.seq, _t.upto_seq >= _i.seq))
@@ -147,7 +151,7 @@ _UNANSWERED = select(_t.upto_seq, _t.error_message, _APOLOGY_AT.label("apology_a
     _t.error_code.is_not(None),
     _t.reply.is_(None),
 )
-_MESSAGES = (
+_MESSAGES = Prepared(
     select(inbound_messages)
     .where(_i.conversation_id == bindparam("conversation"), _i.seq >= bindparam("first"))
     .order_by(_i.seq)
@@ -164,8 +168,7 @@ def claim(
         simulated_only: leave it alone when the message that is next in it is a real customer's.
     """
     statement = _CLAIM_SIMULATED if simulated_only else _CLAIM
-    values = {"conversation": conversation_id, "owner": owner, "lease_seconds": lease_seconds}
-    row = tx.execute(statement, values).one_or_none()
+    row = statement.first(tx, conversation=conversation_id, owner=owner, lease_seconds=lease_seconds)
     return None if row is None else Lease(conversation_id=conversation_id, fence=row.fence, redo=row.redo > 0)
 
 
@@ -205,7 +208,7 @@ def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Co
 
 def check_fence(tx: Connection, lease: Lease) -> int:
     """Lock the conversation for this transaction and check the fence; returns its present epoch. Raises LeaseLost."""
-    row = tx.execute(_FENCE, {"conversation": lease.conversation_id}).one_or_none()
+    row = _FENCE.first(tx, conversation=lease.conversation_id)
     if row is None or row.fence != lease.fence:
         raise LeaseLost
     return int(row.epoch)
@@ -213,11 +216,10 @@ def check_fence(tx: Connection, lease: Lease) -> int:
 
 def keep(tx: Connection, lease: Lease, lease_seconds: float) -> int:
     """`check_fence` that also renews the lease: for `lease_seconds` from now on nobody else takes the conversation."""
-    values = {"conversation": lease.conversation_id, "held": lease.fence, "lease_seconds": lease_seconds}
-    epoch = tx.scalar(_KEPT, values)
-    if epoch is None:
+    row = _KEPT.first(tx, conversation=lease.conversation_id, held=lease.fence, lease_seconds=lease_seconds)
+    if row is None:
         raise LeaseLost
-    return int(epoch)
+    return int(row.epoch)
 
 
 def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
@@ -264,31 +266,28 @@ def open_turn(tx: Connection, lease: Lease, *, one_message: bool) -> Turn:
 
 def reply_before(tx: Connection, turn: Turn) -> str | None:
     """What the assistant last said in the turn's conversation, other than in this turn; None: nothing."""
-    values = {"conversation": turn.conversation.id, "turn": turn.id}
-    reply: str | None = tx.scalar(_REPLY_BEFORE, values)
-    return reply
+    row = _REPLY_BEFORE.first(tx, conversation=turn.conversation.id, turn=turn.id)
+    return None if row is None else str(row.reply)
 
 
 def store_answer(tx: Connection, turn: Turn, answer: Answer, translation: str | None) -> None:
     """Keep what the assistant said: from now on the turn never asks again."""
-    tx.execute(
-        _ANSWERED,
-        {
-            "turn": turn.id,
-            "reply": answer.text,
-            "reply_translation": translation,
-            "needs_human": answer.needs_human,
-            # Whatever a server calls them: PostgreSQL refuses what is too long, and the reply would be lost with it.
-            "response_id": answer.response_id[:160] if answer.response_id else None,
-            "model": answer.model[:120] if answer.model else None,
-            "usage": {name: count for name, count in asdict(answer.usage).items() if count is not None},
-        },
+    _ANSWERED.run(
+        tx,
+        turn=turn.id,
+        reply=answer.text,
+        reply_translation=translation,
+        needs_human=answer.needs_human,
+        # Whatever a server calls them: PostgreSQL refuses what is too long, and the reply would be lost with it.
+        response_id=answer.response_id[:160] if answer.response_id else None,
+        model=answer.model[:120] if answer.model else None,
+        usage={name: count for name, count in asdict(answer.usage).items() if count is not None},
     )
 
 
 def store_own_line(tx: Connection, turn: Turn, failure: Failure | None) -> None:
     """Keep that a line of our own answers (or nothing at all), and why, when the assistant failed."""
-    tx.execute(_ANSWERED, {"turn": turn.id, **_why(failure)})
+    _ANSWERED.run(tx, turn=turn.id, **_why(failure))
 
 
 def finish(tx: Connection, turn: Turn, state: TurnState, failure: Failure | None = None) -> float | None:
@@ -300,13 +299,12 @@ def finish(tx: Connection, turn: Turn, state: TurnState, failure: Failure | None
 
     Returns the seconds until the conversation is due again, or None when nothing is waiting.
     """
-    tx.execute(_FINISHED, {"turn": turn.id, "state": state, **_why(failure)})
+    _FINISHED.run(tx, turn=turn.id, state=state, **_why(failure))
     if turn.redone:
-        wait = tx.scalar(_GIVEN_BACK_REDONE, {"conversation": turn.conversation.id})
+        back = _GIVEN_BACK_REDONE.one(tx, conversation=turn.conversation.id)
     else:
-        given_back = {"conversation": turn.conversation.id, "done_seq": turn.upto_seq, "upto": turn.upto_seq}
-        wait = tx.scalar(_GIVEN_BACK, given_back)
-    return None if wait is None else max(0.0, wait)
+        back = _GIVEN_BACK.one(tx, conversation=turn.conversation.id, done_seq=turn.upto_seq, upto=turn.upto_seq)
+    return None if back.wait is None else max(0.0, back.wait)
 
 
 def postpone(tx: Connection, turn: Turn, seconds: float, *, code: str) -> None:
@@ -325,12 +323,12 @@ def redo(tx: Connection, conversation_id: int) -> None:
 
     They come before newer messages; one that is first and put off keeps its backoff.
     """
-    tx.execute(_TO_BE_REDONE, {"conversation": conversation_id})
+    _TO_BE_REDONE.run(tx, conversation=conversation_id)
 
 
 def outcome(tx: Connection, sid: str) -> Outcome | None:
     """How the message with this sid stands, from the turn that covers it; None when the sid is unknown."""
-    row = tx.execute(_OUTCOME, {"sid": sid}).one_or_none()
+    row = _OUTCOME.first(tx, sid=sid)
     if row is None:
         return None
     result, code, message = Result.QUEUED, None, None
@@ -356,21 +354,21 @@ def unanswered(tx: Connection, conversation_id: int) -> list[FailedTurn]:
 def _begun(tx: Connection, conversation: Conversation, lease: Lease) -> Row[Any] | None:
     """The turn that is next, if it was begun before."""
     if lease.redo:
-        row = tx.execute(_TURN_REDONE, {"conversation": conversation.id, "done": conversation.done_seq}).one_or_none()
+        row: Row[Any] | None = _TURN_REDONE.first(tx, conversation=conversation.id, done=conversation.done_seq)
         if row is not None:
             return row
-    return tx.execute(_TURN, {"conversation": conversation.id, "first": conversation.done_seq + 1}).one_or_none()
+    return _TURN.first(tx, conversation=conversation.id, first=conversation.done_seq + 1)
 
 
 def _new_turn(tx: Connection, conversation: Conversation, messages: Sequence[StoredMessage]) -> Row[Any]:
     upto_seq = messages[-1].seq
-    values = {
-        "conversation_id": conversation.id,
-        "first_seq": messages[0].seq,
-        "upto_seq": upto_seq,
-        "epoch": conversation.epoch,
-    }
-    row: Row[Any] = tx.execute(_NEW_TURN, values).one()  # type: ignore[assignment]  # it counts the columns
+    row: Row[Any] = _NEW_TURN.one(
+        tx,
+        conversation_id=conversation.id,
+        first_seq=messages[0].seq,
+        upto_seq=upto_seq,
+        epoch=conversation.epoch,
+    )
     events.record(tx, conversation.id, "turn_opened", turn_id=row.id, detail={"upto_seq": upto_seq})
     return row
 
@@ -382,7 +380,7 @@ def _burst(tx: Connection, conversation_id: int, first_seq: int, limit: int) -> 
 
 
 def _messages(tx: Connection, conversation_id: int, first_seq: int, count: int) -> tuple[StoredMessage, ...]:
-    rows = tx.execute(_MESSAGES, {"conversation": conversation_id, "first": first_seq, "most": count})
+    rows = _MESSAGES.all(tx, conversation=conversation_id, first=first_seq, most=count)
     return tuple(inbox.stored_message(row) for row in rows)
 
 

@@ -156,7 +156,7 @@ def test_own_credentials_without_the_key_file_are_an_error_and_not_the_installs(
 def signed_by(core: Core, token: str) -> bool:
     from chatbotctl.core.adapters.twilio_signature import TwilioSignature
 
-    check = core.signature_check(BUSINESS)
+    check = core.signature_check(core.business_at(BUSINESS))
     assert check is not None
     fields = [("Body", "x")]
     signature = TwilioSignature(token).sign(url="https://bot.example/whatsapp", fields=fields)
@@ -178,11 +178,11 @@ def test_tenant_with_its_own_account_is_checked_with_its_own_token_only(core: Co
 
 
 def test_unknown_number_is_still_checked(core: Core) -> None:
-    assert core.signature_check("whatsapp:+19999999999") is not None
+    assert core.signature_check(core.business_at("whatsapp:+19999999999")) is not None
 
 
 def test_without_any_token_nothing_can_be_checked(bare: Core) -> None:
-    assert bare.signature_check(BUSINESS) is None
+    assert bare.signature_check(bare.business_at(BUSINESS)) is None
 
 
 # the cache and the translator

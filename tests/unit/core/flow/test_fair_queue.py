@@ -55,3 +55,17 @@ def test_what_waits_can_be_given_back() -> None:
 
     assert queue.clear() == [Due(1, FLOODED), Due(2, QUIET)]
     assert queue.take() is None
+
+
+def test_queue_is_low_when_the_threads_may_soon_have_nothing_to_do() -> None:
+    queue = FairQueue(threads=2, share=1)
+    assert queue.is_low
+
+    for number in range(3):
+        queue.add(Due(number, number))
+    assert not queue.is_low
+
+    queue.take()
+    assert not queue.is_low
+    queue.take()
+    assert queue.is_low

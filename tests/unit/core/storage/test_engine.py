@@ -73,6 +73,30 @@ def test_sqlite_survives_the_plug_being_pulled_and_checks_references(tmp_path: P
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+def test_sqlite_waits_for_the_disk_unless_told_that_it_need_not(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    levels = []
+    for durable in (True, False, True):
+        with database.write(durable=durable) as tx:
+            levels.append(tx.exec_driver_sql("PRAGMA synchronous").scalar())
+    database.close()
+
+    assert levels == [2, 1, 2]
+
+
+def test_postgres_reads_leave_no_transaction_open_and_writes_are_one(postgres_url: str) -> None:
+    database = Database(postgres_url, pool_size=1)
+    started = text("SELECT now() = statement_timestamp()")
+    for _ in range(2):
+        with database.read() as tx:
+            tx.execute(text("SELECT 1"))
+            assert tx.scalar(started)
+        with database.write() as tx:
+            tx.execute(text("SELECT 1"))
+            assert not tx.scalar(started)
+    database.close()
+
+
 def test_folder_that_is_not_there_is_storage_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
 
@@ -271,4 +295,4 @@ def test_databases_are_told_apart_by_where_they_are_and_not_by_who_asks(tmp_path
 def _terminate(url: str, process: object) -> None:
     """What a restart of the server does to one connection."""
     with administrator(url) as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s)", (process,))
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (process,))
