@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from chatbotctl.commands import output
+from chatbotctl.commands.exit_codes import PROBLEMS_FOUND
 from chatbotctl.commands.options import DryRunOption, JsonOption, ReceiverOption, SenderOption
 from chatbotctl.commands.session import session_of
 from chatbotctl.commands.which_thread import business_at, only_business
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from chatbotctl.core.upkeep.verify_cache import Difference
     from chatbotctl.core.wiring import Core
 
-#: The exit code of a check that found something.
-PROBLEMS_FOUND = 8
 #: Differences that `verify` shows in full.
 EXAMPLES = 20
 

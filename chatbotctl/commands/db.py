@@ -1,14 +1,21 @@
-"""`chatbotctl db ...`: the database's schema."""
+"""`chatbotctl db ...`: the database's schema, soundness and backups. Larger commands stand in files of their own."""
 
 from __future__ import annotations
 
 import typer
 
 from chatbotctl.commands import output
+from chatbotctl.commands.db_backup import backup
+from chatbotctl.commands.db_check import check
+from chatbotctl.commands.db_repair import repair
+from chatbotctl.commands.db_restore import restore
 from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.session import session_of
 
-db_app = typer.Typer(no_args_is_help=True, help="The database's schema.\n\nExample: chatbotctl db upgrade")
+db_app = typer.Typer(
+    no_args_is_help=True,
+    help="The database: its schema, whether it is sound, its backups.\n\nExample: chatbotctl db check",
+)
 
 
 @db_app.command()
@@ -51,3 +58,9 @@ def current(ctx: typer.Context, as_json: JsonOption = False) -> None:
                 }
             )
         migrate.require_fitting(core.database)
+
+
+db_app.command()(check)
+db_app.command()(repair)
+db_app.command()(backup)
+db_app.command()(restore)

@@ -21,6 +21,8 @@ _HELP = {
     "configuration": "mend the settings (`chatbotctl config validate`), then retry it.",
     "secret_key": "put the key back that credentials were stored with, then retry it.",
     "send_failed": "see that Twilio takes messages again, then retry it: what was sent is not sent twice.",
+    "restored": "see in Slack or at Twilio whether it was answered since; retry it if not, or drop it.",
+    "left_behind": "nobody has answered it: retry it, or drop it.",
     "error": "see the log's `turn_crashed`, then retry it.",
     "63016": "the customer last wrote more than 24 hours ago: retry it once they have written again, or drop it.",
     "21610": "the customer opted out: drop it.",

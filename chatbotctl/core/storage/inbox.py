@@ -193,6 +193,10 @@ def _known(tx: Connection, business: Business, address: str, external: str | Non
 
 def _add(tx: Connection, business: Business, address: str, external: str | None) -> None:
     """A new conversation, unless somebody else has just added it; the customer may be known at another business."""
-    _NEW_CLIENT.run(tx, address=address)
-    client_id = tx.scalar(select(_c.id).where(_c.address == address))
+    known = select(_c.id).where(_c.address == address).with_for_update(read=True, key_share=True)
+    client_id = None
+    # Locked, and added anew if need be: `db repair` removes customers without a conversation.
+    while client_id is None:
+        _NEW_CLIENT.run(tx, address=address)
+        client_id = tx.scalar(known)
     _NEW_CONVERSATION.run(tx, business_id=business.id, client_id=client_id, external_user_id=external)

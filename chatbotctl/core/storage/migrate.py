@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from chatbotctl.core.errors import SchemaMismatch
 from chatbotctl.core.storage.engine import Database
@@ -47,6 +47,12 @@ def state(database: Database) -> SchemaState:
     wanted = scripts.get_current_head()
     assert wanted is not None, "there is at least one migration"
     return SchemaState(current=current, wanted=wanted, newer=current is not None and current not in known)
+
+
+def has_our_tables(database: Database) -> bool:
+    """Whether the database is one of chatbotctl's, of whatever version. Raises StorageUnavailable."""
+    with database.read() as tx:
+        return {"alembic_version", "business_clients", "inbound_messages"} <= set(inspect(tx).get_table_names())
 
 
 def require_fitting(database: Database) -> None:

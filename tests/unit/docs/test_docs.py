@@ -22,6 +22,8 @@ from chatbotctl.core.metrics import FIGURES
 from chatbotctl.core.setting_values import Language, SlackApi, WebAddress
 from chatbotctl.core.settings import Settings
 from chatbotctl.core.upkeep import config_file
+from chatbotctl.core.upkeep.database_findings import KINDS
+from chatbotctl.core.upkeep.repair_database import LEFT_BEHIND, RESTORED
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -230,6 +232,22 @@ def test_alerts_ask_for_figures_and_labels_that_there_are() -> None:
     asked = re.findall(r"(chatbotctl_[a-z_]+)(?:\{(\w+)!?[=~])?", rules)
     assert len(asked) >= 12
     assert [name for name, label in asked if name not in series or (label and label not in series[name])] == []
+
+
+# --- database.md
+
+
+def test_every_finding_of_a_database_check_is_explained_in_its_own_words() -> None:
+    explained = [tuple(row) for row in table("docs/database.md", "Finding")]
+    assert explained == [
+        (f"`{code}`", kind.problem, f"Mended. {kind.remedy}" if kind.remedy else kind.advice)
+        for code, kind in KINDS.items()
+    ]
+
+
+def test_every_code_of_a_dead_letter_that_upkeep_makes_is_explained() -> None:
+    explained = [row[0] for row in table("docs/errors.md", "Dead letter's code")]
+    assert explained == [f"`{why.code}`" for why in (LEFT_BEHIND, RESTORED)]
 
 
 # --- cli.md
