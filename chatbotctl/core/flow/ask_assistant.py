@@ -57,6 +57,7 @@ def ask_assistant(
         )
 
     def ask(thread: FoundThread, *, unsure: bool) -> Answer:
+        # Durable, and the claim with it: who goes on after a power cut looks for the answer before asking again.
         with services.database.write() as tx:
             turns.check_fence(tx, turn.lease)
             detail = {"backend": turn.business.backend.value, "thread": thread.source}
@@ -127,6 +128,6 @@ def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
 
 def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:
     event("ask_failed", level="warning", reason=error.reason)
-    with services.database.write() as tx:
+    with services.database.write(durable=False) as tx:
         detail = {"reason": error.reason, "code": error.code}
         events.record(tx, turn.conversation.id, "ask_failed", turn_id=turn.id, detail=detail)

@@ -8,8 +8,9 @@ its lease finds another fence there and decides nothing any more (what Twilio to
 is true whoever has the conversation). `epoch` fences sends in the same way against take-over, reset and disable. Times
 are seconds since 1970 UTC from the database's clock.
 
-The files beside this one build the statements of a message's path once: building one costs more than running it. A
-value that an INSERT or UPDATE is run with is set where it is named like a column: its other parameters never are.
+The files beside this one build and compile the statements of a message's path once (prepared.py): either costs more
+than running one. A value that an INSERT or UPDATE is run with is set where it is named like a column: its other
+parameters never are.
 """
 
 from __future__ import annotations
