@@ -56,8 +56,6 @@ def vendors(plan: Plan, *, hold: float, messages: int) -> Report:
 
 def locked(plan: Plan, *, holds: tuple[float, ...], pause: float) -> Report:
     """SQLite locked by another process, within and beyond what a statement waits for it (10 s), under load."""
-    # Who waits holds a connection each.
-    plan = replace(plan, expected=replace(plan.expected, files=600))
     with scene("SQLite locked by another process", plan) as under_way:
         database = under_way.cluster.install.home / "chatbotctl.db"
         injuries.lock_sqlite(under_way, database, holds=holds, pause=pause)
