@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, select
 
 from chatbotctl.core.adapters.memory_cache import MemoryCache
 from chatbotctl.core.errors import AssistantError, MessengerError, StorageUnavailable
@@ -87,8 +87,11 @@ class QuickDatabase(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, pool_size=4)
-        if self.is_sqlite:
-            event.listen(self.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        with super().write(durable=False) as tx:
+            yield tx
 
 
 class WatchedDatabase(QuickDatabase):
@@ -99,9 +102,9 @@ class WatchedDatabase(QuickDatabase):
         self._moments = moments
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         self._moments.come(Moment.WRITES)
-        with super().write() as tx:
+        with super().write(durable=durable) as tx:
             yield tx
         self._moments.come(Moment.COMMITTED)
 
