@@ -181,6 +181,15 @@ def test_twilio_that_stays_busy_puts_the_reply_off_and_the_model_is_not_asked_ag
     assert slack_shows(site, fake_slack)[1:] == ["Assistant\nYou said: Hello"], "no alert for what was made good"
 
 
+def test_busy_twilio_is_left_alone_for_as_long_as_it_asks(site: Core, fake_twilio: FakeTwilio) -> None:
+    add_business(site)
+    busy = refusal(20429, status=429, headers={"Retry-After": "120"})
+    fake_twilio.plan("Messages", times=1, response=busy)
+    accepted = take_in(site, "Hello")
+
+    assert (work(site, accepted.conversation_id) or 0.0) >= 119.0
+
+
 def test_unreachable_twilio_gets_the_reply_when_it_is_back(
     vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI
 ) -> None:

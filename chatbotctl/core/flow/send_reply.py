@@ -34,6 +34,8 @@ class Delivery:
 
     sending: Sending
     failure: Failure | None = None
+    #: Seconds that Twilio asked to be left alone, when it is to be tried again later.
+    retry_after: float | None = None
 
 
 def send_reply(services: Services, turn: Turn) -> Delivery:
@@ -66,7 +68,8 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
         failure = Failure(code=error.code, message=error.message)
         reason = error.reason or error.code
         if error.retryable and turn.attempts + 1 < services.settings.worker.attempts:
-            return _later(services, turn, part, failure, reason, unknown=error.unknown_outcome)
+            _later(services, turn, part, reason, unknown=error.unknown_outcome)
+            return Delivery(Sending.LATER, failure, error.retry_after)
         return _not_sent(services, turn, part, failure, reason, unknown=error.unknown_outcome)
     return Delivery(Sending.DONE)
 
@@ -82,15 +85,12 @@ def _settled(part: OutboundPart) -> Delivery:
     return Delivery(Sending.FAILED, Failure(code=MessengerError.code, message=message))
 
 
-def _later(
-    services: Services, turn: Turn, part: OutboundPart, failure: Failure, reason: str, *, unknown: bool
-) -> Delivery:
+def _later(services: Services, turn: Turn, part: OutboundPart, reason: str, *, unknown: bool) -> None:
     """Put the part off. One that may have got through stays `sending`: it will be looked for first."""
     with services.database.write() as tx:
         # Whoever took the conversation over decides about the part now: it must not become `ready` again.
         turns.check_fence(tx, turn.lease)
         outbox.not_sent(tx, part, PartState.SENDING if unknown else PartState.READY, reason)
-    return Delivery(Sending.LATER, failure)
 
 
 def _not_sent(

@@ -13,6 +13,8 @@ from chatbotctl.core.storage import outbox, turns
 
 #: Seconds before a turn that could not be brought to its end is tried again: at first, and at most.
 BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
+#: Longest wait, in seconds, that Twilio may ask for.
+LONGEST_RETRY_AFTER = 3600.0
 
 
 def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
@@ -21,7 +23,9 @@ def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
     Raises LeaseLost when another worker has the conversation.
     """
     if delivery.sending is Sending.LATER:
-        return _postpone(services, turn, delivery.failure.code if delivery.failure else "")
+        return _postpone(
+            services, turn, delivery.failure.code if delivery.failure else "", at_least=delivery.retry_after or 0.0
+        )
     state, failure = TurnState.DONE, turn.failure or delivery.failure
     if failure is not None:
         state = TurnState.DEAD
@@ -41,8 +45,9 @@ def settle_crashed(services: Services, turn: Turn) -> float | None:
     return _end(services, turn, TurnState.DEAD, failure)
 
 
-def _postpone(services: Services, turn: Turn, code: str) -> float:
+def _postpone(services: Services, turn: Turn, code: str, *, at_least: float = 0.0) -> float:
     wait = backoff(turn.attempts + 1, first=BACKOFF, longest=LONGEST_BACKOFF)
+    wait = max(wait, min(at_least, LONGEST_RETRY_AFTER))
     with services.database.write() as tx:
         turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, wait, code=code)

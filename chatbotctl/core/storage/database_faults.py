@@ -135,6 +135,15 @@ def unavailable(error: Exception, url: URL) -> StorageUnavailable:
             f"The database is not usable at the moment ({f'{kind}, SQLSTATE {known}' if known else kind}).",
             hint=f"{_SETTING} says which it is: {_place(url)}.",
         )
+    return _told(fault, url)
+
+
+def locked(url: URL) -> StorageUnavailable:
+    """The error to raise when this process's writers have waited too long for one another."""
+    return _told(_LOCKED, url)
+
+
+def _told(fault: Fault, url: URL) -> StorageUnavailable:
     hint = fault.hint.format(place=_place(url), name=url.database or url.username or "", user=url.username or "?")
     return StorageUnavailable(f"The database is not usable at the moment: {fault.sentence}.", hint=hint)
 

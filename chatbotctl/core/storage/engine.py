@@ -11,7 +11,7 @@ import select
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from chatbotctl.core.errors import ConfigurationError, StorageUnavailable
-from chatbotctl.core.storage.database_faults import unavailable
+from chatbotctl.core.storage.database_faults import locked, unavailable
 
 #: Seconds that a statement may wait for another process's lock on SQLite (and the lock timeout on PostgreSQL).
 BUSY_SECONDS = 10
@@ -170,7 +170,7 @@ class Database:
         self._writing = create_engine(self.url, **options | {"pool_size": 1}) if self.is_sqlite else self.engine
         # SQLite takes one writer at a time and its busy handler polls: queueing the writers of this process in front
         # of it is fair and quicker. Other processes still meet at the busy handler.
-        self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._writer = threading.Lock() if self.is_sqlite else None
         if self.is_sqlite:
             for engine in (self.engine, self._writing):
                 event.listen(engine, "connect", _prepare_sqlite)
@@ -229,7 +229,7 @@ class Database:
         Raises StorageUnavailable when it cannot be begun, carried out or committed.
         """
         begin = _SQLITE_WRITE if durable else _SQLITE_QUICK_WRITE
-        with self._writer, self._transaction(self._writing, begin) as tx:
+        with self._place_in_line(), self._transaction(self._writing, begin) as tx:
             yield tx
 
     @contextmanager
@@ -248,6 +248,22 @@ class Database:
             finally:
                 if not driver.closed:
                     driver.autocommit = False
+
+    @contextmanager
+    def _place_in_line(self) -> Iterator[None]:
+        """The right to write, when this process's other writers have had theirs.
+
+        For as long as SQLite itself would wait, and no longer: behind a lock of another process the waits would add up.
+        """
+        if self._writer is None:
+            yield
+            return
+        if not self._writer.acquire(timeout=BUSY_SECONDS):
+            raise locked(self.url)
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def _transaction(self, engine: Engine, begin_sqlite: Sequence[str]) -> Iterator[Connection]:

@@ -183,6 +183,23 @@ def test_lock_that_another_process_keeps_is_told(tmp_path: Path, monkeypatch: py
     database.close()
 
 
+def test_writers_of_one_process_do_not_wait_for_one_another_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a lock of another process each of them would wait for the full time, one after the other."""
+    monkeypatch.setattr("chatbotctl.core.storage.engine.BUSY_SECONDS", 0.05)
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    with (
+        database.write(),
+        pytest.raises(StorageUnavailable, match="it is locked by another process"),
+        database.write(),
+    ):
+        pass
+    with database.write():
+        pass
+    database.close()
+
+
 def refusal(url: str) -> tuple[str, str]:
     """The sentence and the hint of a database that does not let us in."""
     database = Database(url)
