@@ -10,10 +10,12 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 #: Control characters (C0, DEL, C1), what turns a line's direction or ends it, and halves of surrogate pairs. Requests
 #: bring them in (a Host header, say), and a terminal that shows the log obeys them.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: What the present thread is at work on. Not structlog's own, which looks through all of the context for each event.
+_about: ContextVar[Mapping[str, object]] = ContextVar("chatbotctl_about", default=MappingProxyType({}))
+#: The processors of a configuration, and its logger.
+_made: tuple[object, Any] | None = None
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -78,22 +85,34 @@ def event(name: str, *, level: Literal["debug", "info", "warning", "error"] = "i
 
     if structlog.is_configured():
         with contextlib.suppress(OSError):
-            getattr(structlog.get_logger(), level)(name, **{**structlog.contextvars.get_contextvars(), **ids})
+            getattr(_logger(), level)(name, **{**_about.get(), **ids})
 
 
-def about(**ids: object) -> AbstractContextManager[None]:
+@contextmanager
+def about(**ids: object) -> Iterator[None]:
     """While the block lasts, every event of this thread carries these ids; None: unknown until somebody `note`s it."""
-    from structlog.contextvars import bound_contextvars
-
-    return bound_contextvars(**ids)
+    before = _about.set({**_about.get(), **ids})
+    try:
+        yield
+    finally:
+        _about.reset(before)
 
 
 def note(**ids: object) -> None:
     """Tell ids of what the block around this is `about`, as they come to be known; others are nobody's business."""
-    from structlog.contextvars import bind_contextvars, get_contextvars
+    asked_for = _about.get()
+    _about.set({**asked_for, **{name: value for name, value in ids.items() if name in asked_for}})
 
-    asked_for = get_contextvars()
-    bind_contextvars(**{name: value for name, value in ids.items() if name in asked_for})
+
+def _logger() -> Any:
+    """The process's logger: made once for each configuration, because making one costs as much as logging by it."""
+    global _made
+    import structlog
+
+    processors = structlog.get_config()["processors"]
+    if _made is None or _made[0] is not processors:
+        _made = processors, structlog.get_logger().bind()
+    return _made[1]
 
 
 def _escape(_logger: object, _method: str, values: EventDict) -> EventDict:

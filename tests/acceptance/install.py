@@ -203,7 +203,10 @@ class Install:
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Twilio-Signature": signature(self.environment["TWILIO_AUTH_TOKEN"], url, form),
         }
-        return requests.post(url, data=urlencode(form), headers=headers, timeout=timeout)
+        with requests.Session() as session:
+            # No proxy of the environment's: it is loopback, and another thread may be changing the environment.
+            session.trust_env = False
+            return session.post(url, data=urlencode(form), headers=headers, timeout=timeout)
 
     def close(self) -> None:
         for process in self.processes:

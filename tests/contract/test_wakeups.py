@@ -6,6 +6,7 @@ import json
 import pickle
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,6 @@ from chatbotctl.core.records.conversation import Due
 from tests.breakable_servers import BreakableRedis
 from tests.installs import eventually
 
-QUEUE = "huey.redis.chatbotctl_here"
 CLOSED = "redis://127.0.0.1:1/0"
 
 Make = Callable[..., HueyWakeup]
@@ -42,11 +42,23 @@ class Listener:
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
+def here() -> str:
+    """The install of one test: what another test has closed may still be about to take a last wake-up."""
+    return f"here{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def queue(here: str) -> str:
+    """Where the install's wake-ups stand in Redis."""
+    return f"huey.redis.chatbotctl_{here}"
+
+
+@pytest.fixture
+def make(here: str) -> Iterator[Make]:
     """Makes wake-ups over Redis, of one install unless another is named; they are closed at the end."""
     with ExitStack() as closing:
 
-        def make(url: str, *, install: str = "here", timeout_seconds: float = 0.25) -> HueyWakeup:
+        def make(url: str, *, install: str = here, timeout_seconds: float = 0.25) -> HueyWakeup:
             made = HueyWakeup(url, timeout_seconds, install=install)
             closing.callback(made.close)
             return made
@@ -155,7 +167,9 @@ def test_another_process_is_woken_when_nobody_works_here(redis_url: str, make: M
     eventually(lambda: listener.heard == [1, 2])
 
 
-def test_our_own_worker_comes_first_and_redis_is_not_asked(redis_url: str, make: Make, operator: redis.Redis) -> None:
+def test_our_own_worker_comes_first_and_redis_is_not_asked(
+    queue: str, redis_url: str, make: Make, operator: redis.Redis
+) -> None:
     here, there = make(redis_url), make(redis_url)
     own, others = Listener(), Listener()
     here.listen(handler=own)
@@ -164,7 +178,7 @@ def test_our_own_worker_comes_first_and_redis_is_not_asked(redis_url: str, make:
         here.wake(due=due(conversation_id), delay=0)
     eventually(lambda: own.heard == list(range(20)))
     assert others.heard == []
-    assert "cmdstat_lpush" not in operator.info("commandstats") or operator.llen(QUEUE) == 0
+    assert "cmdstat_lpush" not in operator.info("commandstats") or operator.llen(queue) == 0
 
 
 def test_what_our_own_worker_has_no_room_for_is_taken_by_another(redis_url: str, make: Make) -> None:
@@ -178,7 +192,7 @@ def test_what_our_own_worker_has_no_room_for_is_taken_by_another(redis_url: str,
 
 
 def test_with_every_worker_full_a_wake_up_goes_round_once_and_is_left_to_the_sweepers(
-    redis_url: str, make: Make, operator: redis.Redis
+    queue: str, redis_url: str, make: Make, operator: redis.Redis
 ) -> None:
     full = Listener(room=False)
     worker, server = make(redis_url), make(redis_url)
@@ -188,7 +202,7 @@ def test_with_every_worker_full_a_wake_up_goes_round_once_and_is_left_to_the_swe
     server.wake(due=due(2), delay=0)
     eventually(lambda: len(full.refused) == 4)
     assert full.refused == [1, 1, 2, 2]
-    assert operator.llen(QUEUE) == 0
+    assert operator.llen(queue) == 0
 
 
 def test_each_wake_up_is_heard_by_one_worker(redis_url: str, make: Make) -> None:
@@ -202,11 +216,11 @@ def test_each_wake_up_is_heard_by_one_worker(redis_url: str, make: Make) -> None
     assert sorted(n for listener in workers for n in listener.heard) == list(range(60))
 
 
-def test_installs_that_share_a_redis_do_not_take_each_others(redis_url: str, make: Make) -> None:
+def test_installs_that_share_a_redis_do_not_take_each_others(here: str, redis_url: str, make: Make) -> None:
     mine, theirs = Listener(), Listener()
-    make(redis_url, install="here").listen(handler=mine)
+    make(redis_url, install=here).listen(handler=mine)
     make(redis_url, install="there").listen(handler=theirs)
-    sender = make(redis_url, install="here")
+    sender = make(redis_url, install=here)
     for conversation_id in range(20):
         sender.wake(due=due(conversation_id), delay=0)
     eventually(lambda: sorted(mine.heard) == list(range(20)))
@@ -219,25 +233,27 @@ def test_nothing_connects_before_there_is_something_to_do(redis_url: str, make: 
     assert operator.info("stats")["total_connections_received"] == before
 
 
-def test_a_command_that_wakes_and_ends_at_once_has_woken(redis_url: str, make: Make, operator: redis.Redis) -> None:
+def test_a_command_that_wakes_and_ends_at_once_has_woken(
+    queue: str, redis_url: str, make: Make, operator: redis.Redis
+) -> None:
     command = make(redis_url)
     for conversation_id in range(50):
         command.wake(due=due(conversation_id), delay=0)
     command.close()
-    assert operator.llen(QUEUE) == 50
+    assert operator.llen(queue) == 50
 
 
 def test_a_queue_that_nobody_takes_from_stays_small_and_is_forgotten(
-    redis_url: str, make: Make, operator: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    queue: str, redis_url: str, make: Make, operator: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huey_queue, "MOST_QUEUED", 5)
     sender = make(redis_url)
     for conversation_id in range(20):
         sender.wake(due=due(conversation_id), delay=0)
     sender.close()
-    kept = [json.loads(entry)[0] for entry in operator.lrange(QUEUE, 0, -1)]
+    kept = [json.loads(entry)[0] for entry in operator.lrange(queue, 0, -1)]
     assert kept == [19, 18, 17, 16, 15], "the newest"
-    assert 0 < operator.ttl(QUEUE) <= huey_queue.FORGOTTEN_SECONDS
+    assert 0 < operator.ttl(queue) <= huey_queue.FORGOTTEN_SECONDS
 
 
 class Malicious:
@@ -251,7 +267,7 @@ class Malicious:
 
 
 def test_whoever_writes_to_the_queue_cannot_run_code_here(
-    redis_url: str, make: Make, operator: redis.Redis, tmp_path: Path
+    queue: str, redis_url: str, make: Make, operator: redis.Redis, tmp_path: Path
 ) -> None:
     marker, listener = tmp_path / "ran", Listener()
     payload = pickle.dumps(Malicious(marker))
@@ -259,7 +275,7 @@ def test_whoever_writes_to_the_queue_cannot_run_code_here(
     assert marker.exists(), "it would, where it is unpickled"
     marker.unlink()
     for _ in range(10):
-        operator.lpush(QUEUE, payload)
+        operator.lpush(queue, payload)
     with capture_logs() as logs:
         make(redis_url).listen(handler=listener)
         make(redis_url).wake(due=due(1), delay=0)
@@ -287,9 +303,9 @@ def test_whoever_writes_to_the_queue_cannot_run_code_here(
     ],
 )
 def test_an_entry_that_is_no_wake_up_is_refused_and_the_next_one_is_heard(
-    redis_url: str, make: Make, operator: redis.Redis, entry: bytes
+    queue: str, redis_url: str, make: Make, operator: redis.Redis, entry: bytes
 ) -> None:
-    operator.lpush(QUEUE, entry)
+    operator.lpush(queue, entry)
     listener = Listener()
     make(redis_url).listen(handler=listener)
     make(redis_url).wake(due=due(1), delay=0)
