@@ -322,6 +322,11 @@ def test_an_entry_that_is_no_wake_up_is_refused_and_the_next_one_is_heard(
 # what Redis can do wrong
 
 
+def are_all_over(events: list[object]) -> bool:
+    """Whether each outage that was said has had its end said, once."""
+    return events.count("wakeups_lost") == events.count("wakeups_back")
+
+
 def outage_events(logs: list[dict[str, object]]) -> list[object]:
     return [log["event"] for log in logs if str(log["event"]).startswith("wakeups_")]
 
@@ -345,8 +350,8 @@ def test_wake_ups_get_through_again_when_redis_is_back_and_it_is_said_once(
         assert outage_events(logs) == ["wakeups_lost", "wakeups_lost"], "one of each process"
         server.start() if how == "killed" else server.thaw()
         eventually(lambda: get_through(sender, listener))
-        eventually(lambda: len(outage_events(logs)) == 4)
-    assert outage_events(logs)[2:] == ["wakeups_back", "wakeups_back"]
+        # On a busy machine a tenth of a second is over soon: an outage more is said, and its end with it.
+        eventually(lambda: len(outage_events(logs)) >= 4 and are_all_over(outage_events(logs)))
 
 
 def test_a_redis_that_is_emptied_carries_the_next_wake_up(server: BreakableRedis, make: Make) -> None:
