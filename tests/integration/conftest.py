@@ -51,16 +51,18 @@ def site(vendors: Vendors, tmp_path: Path) -> Iterator[Core]:
         yield core
 
 
+def stores_of(request: pytest.FixtureRequest, tmp_path: Path, *, is_embedded: bool) -> dict[str, str]:
+    """Empty stores, as `install` takes them: an SQLite file, or PostgreSQL and Redis."""
+    if is_embedded:
+        return {"database_url": installs.sqlite_database(tmp_path)}
+    database_url: str = request.getfixturevalue("postgres_store")
+    installs.empty_postgres(database_url)
+    return {"database_url": database_url, "redis_url": request.getfixturevalue("redis_url")}
+
+
 @pytest.fixture(params=["sqlite+memory", "postgresql+redis"])
 def any_site(request: pytest.FixtureRequest, vendors: Vendors, tmp_path: Path) -> Iterator[Core]:
     """An install with all vendors, embedded and scaled out."""
-    if request.param == "sqlite+memory":
-        stores = {"database_url": installs.sqlite_database(tmp_path)}
-    else:
-        stores = {
-            "database_url": request.getfixturevalue("postgres_store"),
-            "redis_url": request.getfixturevalue("redis_url"),
-        }
-        installs.empty_postgres(stores["database_url"])
+    stores = stores_of(request, tmp_path, is_embedded=request.param == "sqlite+memory")
     with install(vendors, flags=NAMED_AFTER_CUSTOMER, **stores) as core:
         yield core

@@ -11,8 +11,8 @@ import pytest
 
 from chatbotctl.core.config import Key
 from chatbotctl.core.wiring import Core
-from tests import installs
 from tests.installs import Vendors, install
+from tests.integration.conftest import stores_of
 from tests.integration.webhook_site import PUBLIC, served
 
 #: Opens so many servers: `together(3, flags)`.
@@ -38,12 +38,5 @@ def sites(vendors: Vendors, stores: dict[str, str], count: int, flags: dict[Key,
 @pytest.fixture(params=["sqlite", "postgresql+redis"])
 def together(request: pytest.FixtureRequest, vendors: Vendors, tmp_path: Path) -> Together:
     """Servers on SQLite, and on PostgreSQL with Redis."""
-    if request.param == "sqlite":
-        stores = {"database_url": installs.sqlite_database(tmp_path)}
-    else:
-        stores = {
-            "database_url": request.getfixturevalue("postgres_store"),
-            "redis_url": request.getfixturevalue("redis_url"),
-        }
-        installs.empty_postgres(stores["database_url"])
+    stores = stores_of(request, tmp_path, is_embedded=request.param == "sqlite")
     return lambda count, flags: sites(vendors, stores, count, flags)

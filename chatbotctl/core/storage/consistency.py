@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.records.slack import PostState
-from chatbotctl.core.records.turn import PartState, TurnState
+from chatbotctl.core.records.turn import PartState
 from chatbotctl.core.storage.engine import Database, now
 from chatbotctl.core.storage.schema import (
     business_clients,
@@ -44,6 +44,7 @@ from chatbotctl.core.storage.schema import (
     slack_posts,
     turns,
 )
+from chatbotctl.core.storage.turns import UNFINISHED
 
 #: Seconds ahead that no lease, no backoff and no service's Retry-After ever reaches (the longest is an hour).
 FAR = 6 * 3600
@@ -63,7 +64,6 @@ _bc, _c, _i, _o, _p, _t = (
     slack_posts.c,
     turns.c,
 )
-UNFINISHED = (TurnState.OPEN.value, TurnState.ANSWERED.value)
 _is_unfinished = _t.state.in_(UNFINISHED)
 _is_pending = or_(_bc.last_seq > _bc.done_seq, _bc.redo > 0)
 _is_open_post = _p.state.in_((PostState.OWED.value, PostState.POSTING.value))

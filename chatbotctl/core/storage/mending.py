@@ -29,7 +29,7 @@ from chatbotctl.core.records.mending import ConversationFacts, Due, Mending, Tur
 from chatbotctl.core.records.slack import PostState
 from chatbotctl.core.records.turn import Failure, PartState, TurnState
 from chatbotctl.core.storage import consistency, events
-from chatbotctl.core.storage.consistency import FAR, UNFINISHED
+from chatbotctl.core.storage.consistency import FAR
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.schema import (
     business_clients,
@@ -39,7 +39,7 @@ from chatbotctl.core.storage.schema import (
     slack_posts,
     turns,
 )
-from chatbotctl.core.storage.turns import MAX_MESSAGES
+from chatbotctl.core.storage.turns import MAX_MESSAGES, UNFINISHED
 
 _bc, _c, _i, _o, _p, _t = (
     business_clients.c,
