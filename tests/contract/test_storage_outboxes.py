@@ -229,6 +229,34 @@ def test_lanes_go_side_by_side_and_each_in_order(database: Database, lanes: tupl
     assert following.text == f"second of {one}"
 
 
+def test_what_stands_behind_a_post_waits_out_its_channels_pace_whoever_posts_it(
+    database: Database, lanes: tuple[int, int]
+) -> None:
+    one, two = lanes
+    post = claim(database, lane=f"c{one}")
+    assert post is not None
+
+    with database.write() as tx:
+        slack_posts.posted(tx, post, "17.1", pace=3600)
+
+    with database.read() as tx:
+        assert slack_posts.due_in(tx, f"c{one}") is None
+        assert slack_posts.due_in(tx, f"c{two}") is not None, "another channel's pace is its own"
+
+
+def test_pace_hurries_nothing_that_was_put_off_for_longer(database: Database, lanes: tuple[int, int]) -> None:
+    one, _ = lanes
+    post = claim(database, lane=f"c{one}")
+    assert post is not None
+    with database.write() as tx:
+        behind = tables.slack_posts.c.id == post.id + 1
+        tx.execute(tables.slack_posts.update().where(behind).values(next_at=now() + 3600))
+        slack_posts.posted(tx, post, "17.1", pace=0.001)
+
+    with database.read() as tx:
+        assert slack_posts.due_in(tx, f"c{one}") is None
+
+
 def test_of_many_posters_one_gets_a_post(database: Database, lanes: tuple[int, int]) -> None:
     together = threading.Barrier(12)
 

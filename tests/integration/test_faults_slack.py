@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.slack_poster import claim_in, deliver_post
 from chatbotctl.core.records.message import Result
 from chatbotctl.core.wiring import Core
@@ -151,8 +152,7 @@ CUSTOMERS, EACH = 30, 5
 def test_outage_of_an_hour_keeps_no_reply_waiting_and_drains_in_order(
     any_site: Core, fake_slack: FakeSlack, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.BACKOFF", 0.02)
-    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.LONGEST_BACKOFF", 0.3)
+    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.LATER", PutOff(first=0.02, longest=0.3))
     fake_slack.plan(times=1_000_000, response=DOWN)
     add_business(any_site)
     with running(any_site, slack=True):

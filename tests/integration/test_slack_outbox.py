@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
+from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing
 from chatbotctl.core.flow.slack_poster import CRASHES, SlackPoster, post_all
@@ -229,7 +230,7 @@ def test_fault_that_nobody_foresaw_holds_its_lane_up_for_a_while_only(
     vendors: Vendors, tmp_path: Path, fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither for ever, nor again and again at the end of each lease."""
-    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.BACKOFF", 0.01)
+    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.LATER", PutOff(first=0.01, longest=300.0))
     met: list[int] = []
 
     def faulty(services: Services, owed: OwedPost, standing: Standing) -> Post:

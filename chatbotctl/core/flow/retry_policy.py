@@ -1,7 +1,7 @@
 """How often and how long an outside service is tried: one policy object per service, one place that retries.
 
-Adapters never retry by themselves; they say in their error whether another attempt is safe. `backoff` is for what is
-put off in the database, to be taken up again by whatever process is there then.
+Adapters never retry by themselves; they say in their error whether another attempt is safe. RetryPolicy is for attempts
+in a row (ask_assistant, send_part), PutOff for what comes back later (settle for turns, slack_poster for posts).
 """
 
 from __future__ import annotations
@@ -17,14 +17,28 @@ from chatbotctl.core.errors import OutsideError
 T = TypeVar("T")
 
 
-def backoff(attempt: int, *, first: float, longest: float) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1) failed: `first`, doubled each time, up to `longest`.
+@dataclass(frozen=True, kw_only=True)
+class PutOff:
+    """When what was put off in the database is taken up again, by whatever process is there then."""
 
-    Half of it at least and the rest at random, so that what failed together does not come back together.
-    """
-    # Far beyond any `longest`, and far below where a float overflows.
-    whole: float = min(first * 2 ** min(attempt - 1, 30), longest)
-    return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    #: Seconds after the first attempt; doubled with each, up to `longest`.
+    first: float
+    longest: float
+    #: Longest wait, in seconds, that a service may ask for (Retry-After).
+    longest_asked: float = 3600.0
+
+    def backoff(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt` (from 1) failed.
+
+        Half of them at least and the rest at random, so that what failed together does not come back together.
+        """
+        # Far beyond any `longest`, and far below where a float overflows.
+        whole: float = min(self.first * 2 ** min(attempt - 1, 30), self.longest)
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+    def asked(self, seconds: float) -> float:
+        """Seconds to wait where the service asked for `seconds`."""
+        return min(seconds, self.longest_asked)
 
 
 @dataclass(frozen=True, kw_only=True)

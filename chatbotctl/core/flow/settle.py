@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.flow import mirror_to_slack
-from chatbotctl.core.flow.retry_policy import backoff
+from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.send_reply import Delivery, Sending
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.records.turn import Failure, PartState, Turn, TurnState
 from chatbotctl.core.storage import outbox, turns
 
-#: Seconds before a turn that could not be brought to its end is tried again: at first, and at most.
-BACKOFF, LONGEST_BACKOFF = 5.0, 300.0
-#: Longest wait, in seconds, that Twilio may ask for.
-LONGEST_RETRY_AFTER = 3600.0
+#: When a turn that could not be brought to its end is gone on with.
+LATER = PutOff(first=5.0, longest=300.0)
 
 
 def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
@@ -46,8 +44,7 @@ def settle_crashed(services: Services, turn: Turn) -> float | None:
 
 
 def _postpone(services: Services, turn: Turn, code: str, *, at_least: float = 0.0) -> float:
-    wait = backoff(turn.attempts + 1, first=BACKOFF, longest=LONGEST_BACKOFF)
-    wait = max(wait, min(at_least, LONGEST_RETRY_AFTER))
+    wait = max(LATER.backoff(turn.attempts + 1), LATER.asked(at_least))
     with services.database.write() as tx:
         turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, wait, code=code)

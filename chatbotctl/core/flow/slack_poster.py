@@ -16,7 +16,7 @@ from functools import partial
 from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundError, OutsideError, StorageUnavailable
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.keep_writing import keep_writing
-from chatbotctl.core.flow.retry_policy import backoff
+from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget, lease_seconds
 from chatbotctl.core.flow.slack_words import post_of
@@ -26,10 +26,8 @@ from chatbotctl.core.storage import slack_posts
 
 #: Lanes that are posted to at once. Slack limits each channel, not their number.
 POSTERS = 8
-#: Seconds before a post that Slack could not take is tried again: at first, and at most.
-BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
-#: Longest wait, in seconds, that Slack may ask for.
-LONGEST_RETRY_AFTER = 3600.0
+#: When a post that Slack could not take is tried again.
+LATER = PutOff(first=1.0, longest=300.0)
 #: Times that a post may meet a fault of our own before it is a dead letter, which lets its lane go on.
 CRASHES = 5
 #: Posts that are looked up at once. They are claimed one by one: between the looks, the write lock is held for moments.
@@ -107,7 +105,7 @@ class SlackPoster:
 
     def _post(self, post: OwedPost) -> None:
         try:
-            deliver_post(self._services, post)
+            deliver_post(self._services, post, pace=self._pace)
         except StorageUnavailable as error:
             # Its lease runs out, and then it is posted again: at worst a line stands in Slack twice.
             with _about(post):
@@ -173,13 +171,17 @@ def _about(post: OwedPost) -> AbstractContextManager[None]:
     return about(post=post.id, conversation=post.conversation_id, business=None, attempt=post.attempts)
 
 
-def deliver_post(services: Services, owed: OwedPost) -> None:
-    """Post one claimed post, or put it off, or give it up. Raises StorageUnavailable."""
+def deliver_post(services: Services, owed: OwedPost, *, pace: float = 0.0) -> None:
+    """Post one claimed post, or put it off, or give it up. Raises StorageUnavailable.
+
+    Arguments:
+        pace: seconds for which nobody, in whatever process, posts what stands behind it in its lane.
+    """
     with _about(owed):
-        _deliver(services, owed)
+        _deliver(services, owed, pace)
 
 
-def _deliver(services: Services, owed: OwedPost) -> None:
+def _deliver(services: Services, owed: OwedPost, pace: float) -> None:
     try:
         standing = find_or_make(services, owed)
         ts = _post(services, owed, standing)
@@ -188,7 +190,11 @@ def _deliver(services: Services, owed: OwedPost) -> None:
     except (ConfigurationError, NotFoundError) as error:
         _failed(services, owed, MirrorError(error.message, reason=error.code, retryable=True))
     else:
-        keep_writing(services.database, lambda tx: slack_posts.posted(tx, owed, ts), seconds=lease_seconds(services))
+        keep_writing(
+            services.database,
+            lambda tx: slack_posts.posted(tx, owed, ts, pace=pace),
+            seconds=lease_seconds(services),
+        )
         reach("mirrored")
         services.metrics.slack_post("posted")
 
@@ -207,10 +213,7 @@ def _post(services: Services, owed: OwedPost, standing: Standing) -> str:
 def _failed(services: Services, owed: OwedPost, error: OutsideError) -> None:
     reason = error.reason or error.code
     if error.retryable:
-        if error.retry_after is None:
-            wait = backoff(owed.attempts, first=BACKOFF, longest=LONGEST_BACKOFF)
-        else:
-            wait = min(error.retry_after, LONGEST_RETRY_AFTER)
+        wait = LATER.backoff(owed.attempts) if error.retry_after is None else LATER.asked(error.retry_after)
         # To be told when to come back is no failure: what fails later is tried again as soon as if it had never waited.
         is_attempt = error.retry_after is None or error.unknown_outcome
         services.metrics.slack_post("postponed")

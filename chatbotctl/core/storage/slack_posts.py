@@ -124,9 +124,17 @@ def claim(tx: Connection, post_id: int, *, lease_seconds: float) -> OwedPost | N
     return None if row is None else _record(row)
 
 
-def posted(tx: Connection, post: OwedPost, ts: str) -> None:
-    """Slack has it."""
+def posted(tx: Connection, post: OwedPost, ts: str, *, pace: float = 0.0) -> None:
+    """Slack has it.
+
+    Arguments:
+        pace: seconds for which the post behind it, if there is one already, is not due: a channel has one pace, however
+            many processes post to it.
+    """
     _update(tx, post, state=PostState.POSTED, ts=ts, lease_until=None, error_code=None)
+    if pace > 0:
+        behind = select(func.min(_p.id)).where(_is_open(_p), _p.lane == post.lane).scalar_subquery()
+        tx.execute(update(slack_posts).where(_p.id == behind, _p.next_at < now() + pace).values(next_at=now() + pace))
 
 
 def put_off(tx: Connection, post: OwedPost, seconds: float, code: str, *, is_attempt: bool = True) -> None:

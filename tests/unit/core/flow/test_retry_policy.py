@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from chatbotctl.core.errors import OutsideError
-from chatbotctl.core.flow.retry_policy import RetryPolicy, backoff
+from chatbotctl.core.flow.retry_policy import PutOff, RetryPolicy
 
 BUSY = OutsideError("busy", reason="429", retryable=True)
 NEVER = OutsideError("never", reason="401")
@@ -35,10 +35,16 @@ def policy(attempts: int = 3, deadline: float = 30.0) -> RetryPolicy:
 
 @pytest.mark.parametrize(("attempt", "whole"), [(1, 5.0), (2, 10.0), (3, 20.0), (7, 300.0), (2000, 300.0)])
 def test_backoff_doubles_up_to_its_longest_and_no_two_are_the_same(attempt: int, whole: float) -> None:
-    waits = {backoff(attempt, first=5.0, longest=300.0) for _ in range(50)}
+    waits = {PutOff(first=5.0, longest=300.0).backoff(attempt) for _ in range(50)}
 
     assert all(whole / 2 <= wait <= whole for wait in waits)
     assert len(waits) > 1, "what failed together comes back one after the other"
+
+
+def test_service_gets_the_pause_that_it_asks_for_up_to_an_hour() -> None:
+    later = PutOff(first=5.0, longest=300.0)
+
+    assert (later.asked(120.0), later.asked(86_400.0)) == (120.0, 3600.0)
 
 
 def test_success_is_not_tried_again() -> None:
