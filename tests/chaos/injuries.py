@@ -128,23 +128,25 @@ def limit_file_sizes(scene: Scene, *, size: int, hold: float) -> None:
     scene.report.note("files limited (RLIMIT_FSIZE, EFBIG, SQLITE_IOERR) for", f"{hold:g} s")
 
 
-def kill_for_good(scene: Scene, victim: Member, *, messages: int) -> list[float]:
-    """Kill a process that works on turns and leave it dead; the seconds until another had each of its conversations."""
-    pid = victim.pid
+def kill_for_good(scene: Scene, workers: Sequence[Member], *, messages: int) -> list[float]:
+    """Kill the process that works on most turns and leave it dead; the seconds until others had its conversations."""
     database = Database(scene.cluster.database_url, pool_size=1)
     c = schema.business_clients.c
 
-    def owned(name: str) -> set[int]:
+    def owned(pid: int | None) -> set[int]:
         with database.read() as tx:
-            return set(tx.scalars(select(c.id).where(c.owner.contains(name))))
+            return set(tx.scalars(select(c.id).where(c.owner.contains(f"-{pid}-"))))
 
     try:
         sending = scene.traffic.begin(messages)
-        wait_for("all turns under way", lambda: len(scene.world.openai.asks) >= messages and owned(f"-{pid}-"))
+        wait_for("all turns under way", lambda: len(scene.world.openai.asks) >= messages)
+        victim = max(workers, key=lambda member: len(owned(member.pid)))
+        pid = victim.pid
         victim.kill()
-        began, waiting, took = time.monotonic(), owned(f"-{pid}-"), []
+        began, waiting, took = time.monotonic(), owned(pid), []
+        assert waiting, "whoever was asked last is at work for seconds"
         while waiting:
-            left = owned(f"-{pid}-")
+            left = owned(pid)
             took += [time.monotonic() - began] * len(waiting - left)
             waiting &= left
             assert time.monotonic() < began + 120, f"nobody took over conversations {sorted(waiting)}"

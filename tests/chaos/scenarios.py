@@ -94,7 +94,7 @@ def takeover(plan: Plan, *, messages: int, bound: float | None = None) -> Report
     with scene(f"a worker killed for good, {_store(plan)}", plan) as under_way:
         under_way.world.openai.takes = (4.0, 4.0)
         works = [member for member in under_way.cluster.members if member.kind is not Kind.INTAKE]
-        took = injuries.kill_for_good(under_way, works[-1], messages=messages)
+        took = injuries.kill_for_good(under_way, works, messages=messages)
         if bound is not None and max(took) > bound:
             under_way.report.breaks("taken over too late", f"{max(took):.1f} s, bound {bound:g} s")
     return under_way.report
