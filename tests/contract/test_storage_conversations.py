@@ -208,6 +208,19 @@ def test_after_a_reset_the_assistant_sees_only_what_came_since(database: Databas
 # the transcript
 
 
+def test_what_happened_within_one_tick_of_the_clock_keeps_its_order(database: Database, bakery: Business) -> None:
+    conversation_id = exchange(database, bakery, "Bread?", "Yes.", "And cake.")
+    exchange(database, bakery, "Open now?", "Until six.")
+    with database.write() as tx:
+        tx.execute(tables.inbound_messages.update().values(received_at=1000.0))
+        tx.execute(tables.outbound_messages.update().values(created_at=1000.0, sent_at=1000.0))
+
+    said = ["Bread?", "Yes.", "And cake.", "Open now?", "Until six."]
+    assert [text for _, text in transcript(database, conversation_id)] == said
+    with database.read() as tx:
+        assert [entry.body for entry in conversations.history(tx, conversation_id, last=None)] == said
+
+
 def test_transcript_is_the_exchange_in_order(database: Database, bakery: Business) -> None:
     conversation_id = exchange(database, bakery, "Bread?", "Yes.", "And cake.")
     exchange(database, bakery, "Open now?", "Until six.")

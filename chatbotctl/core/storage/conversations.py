@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, update
@@ -26,6 +28,11 @@ from chatbotctl.core.storage.schema import (
 )
 
 _bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, turns.c
+
+
+#: Where a line stands among others: its time; within one tick of the clock the message that it is or answers, the
+#: question before the answer; then as it was numbered.
+_Place = tuple[float, int, int, int]
 
 
 def _select() -> Select[Any]:
@@ -184,30 +191,32 @@ def transcript(
     customers = tx.execute(inbound).all()
     if not customers:
         return ()
-    # Time; within one tick of the clock customers' lines first; then as they were numbered.
-    lines: list[tuple[float, int, int, Line]] = []
+    lines: list[tuple[_Place, Line]] = []
     for row in customers:
         body = row.translation if translated and row.translation else row.body
         text = message_in_words(body, row.kind) or f"({kind_in_words(row.kind)} without any text.)"
-        lines.append((row.received_at, 0, row.seq, Line(author=Author.CUSTOMER, text=text)))
+        lines.append(((row.received_at, row.seq, 0, row.seq), Line(author=Author.CUSTOMER, text=text)))
     # A reply has a few parts at most; the bound keeps a huge history out of memory.
     since = customers[-1].received_at
     before = before_seq if before_seq <= conversation.done_seq else None
     lines.extend(_said(tx, conversation, since=since, before=before, most=messages * 4, translated=translated))
-    return tuple(line for *_, line in sorted(lines, key=lambda entry: entry[:3]))
+    return tuple(line for _, line in sorted(lines, key=itemgetter(0)))
 
 
 def history(tx: Connection, conversation_id: int, *, last: int | None) -> list[TranscriptEntry]:
     """Everything that was said in a conversation, oldest first; with `last`, only its end."""
     inbound = select(inbound_messages).where(_i.conversation_id == conversation_id)
-    outbound = select(outbound_messages).where(_o.conversation_id == conversation_id)
+    outbound = (
+        select(outbound_messages, _t.upto_seq)
+        .outerjoin(turns, _t.id == _o.turn_id)
+        .where(_o.conversation_id == conversation_id)
+    )
     newest_in = tx.execute(inbound.order_by(_i.received_at.desc(), _i.id.desc()).limit(last))
     newest_out = tx.execute(outbound.order_by(_o.created_at.desc(), _o.id.desc()).limit(last))
-    # Within one tick of the clock a question stands before its answer.
-    entries = [(row.received_at, 0, row.id, inbound_entry(row)) for row in newest_in]
-    entries += [(row.created_at, 1, row.id, _outbound_entry(row)) for row in newest_out]
-    entries.sort(key=lambda entry: entry[:3])
-    return [entry for *_, entry in (entries if last is None else entries[-last:])]
+    entries = [((row.received_at, row.seq, 0, row.id), inbound_entry(row)) for row in newest_in]
+    entries += [((row.created_at, _seq_of(row), 1, row.id), _outbound_entry(row)) for row in newest_out]
+    entries.sort(key=itemgetter(0))
+    return [entry for _, entry in (entries if last is None else entries[-last:])]
 
 
 def touch(tx: Connection, conversation_id: int) -> None:
@@ -217,14 +226,15 @@ def touch(tx: Connection, conversation_id: int) -> None:
 
 def _said(
     tx: Connection, conversation: Conversation, *, since: float, before: int | None, most: int, translated: bool
-) -> Iterator[tuple[float, int, int, Line]]:
+) -> Iterator[tuple[_Place, Line]]:
     """What was said to the customer, for `transcript`; a translated reply as the assistant worded it, in one line.
 
     Arguments:
         before: only the replies to messages before this one, and what operators said before it came.
     """
     outbound = (
-        select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id, _t.reply, _t.reply_translation, _t.state)
+        select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id)
+        .add_columns(_t.reply, _t.reply_translation, _t.state, _t.upto_seq)
         .outerjoin(turns, _t.id == _o.turn_id)
         .where(
             _o.conversation_id == conversation.id,
@@ -247,7 +257,12 @@ def _said(
                 continue
             told.add(row.turn_id)
             text = row.reply
-        yield row.sent_at or 0.0, 1, row.id, Line(author=Author(row.author), text=text)
+        yield (row.sent_at or 0.0, _seq_of(row), 1, row.id), Line(author=Author(row.author), text=text)
+
+
+def _seq_of(row: Row[Any]) -> int:
+    """The newest message that an outbound one answers; an operator's words come after all of the same moment."""
+    return sys.maxsize if row.upto_seq is None else int(row.upto_seq)
 
 
 def _is_customer(sender: str) -> ColumnElement[bool]:
