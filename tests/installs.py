@@ -27,7 +27,7 @@ from chatbotctl.core.flow.slack_poster import SlackPoster, post_all
 from chatbotctl.core.flow.worker import Worker, work_once
 from chatbotctl.core.records.business import Backend, Business
 from chatbotctl.core.records.message import InboundMessage, Outcome
-from chatbotctl.core.storage import businesses, migrate, turns
+from chatbotctl.core.storage import businesses, migrate, outcomes
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.wiring import Core
 from tests import services
@@ -175,7 +175,7 @@ def answer(core: Core, body: str = "Do you have bread?", **fields: Any) -> Outco
 def outcome(core: Core, accepted: Accepted) -> Outcome:
     """How a message stands."""
     with core.database.read() as tx:
-        found = turns.outcome(tx, accepted.sid)
+        found = outcomes.of_message(tx, accepted.sid)
     assert found is not None
     return found
 

@@ -140,10 +140,10 @@ def _run_here(core: Core, message: InboundMessage) -> _Result:
 def _mirror(core: Core, message: InboundMessage) -> None:
     """Post to Slack what the message has brought about, if it was stored at all."""
     from chatbotctl.core.flow.slack_poster import post_all
-    from chatbotctl.core.storage import businesses, turns
+    from chatbotctl.core.storage import businesses, outcomes
 
     with core.database.read() as tx:
-        outcome = turns.outcome(tx, message.sid)
+        outcome = outcomes.of_message(tx, message.sid)
         business = businesses.find_by_address(tx, message.receiver)
     if outcome is None or business is None:
         return
@@ -200,7 +200,7 @@ def _post(core: Core, message: InboundMessage, url: str) -> _Result:
     """Post the message to a running server as Twilio would, marked as simulated."""
     from chatbotctl.core.errors import ChatbotError, OutsideError, by_code
     from chatbotctl.core.flow.accept import require_readable
-    from chatbotctl.core.storage import turns
+    from chatbotctl.core.storage import outcomes
     from chatbotctl.core.upkeep.post_webhook import post_webhook
 
     require_readable(message)
@@ -211,7 +211,7 @@ def _post(core: Core, message: InboundMessage, url: str) -> _Result:
         signature=core.signature_check(core.business_at(message.receiver)),
     )
     with core.database.read() as tx:
-        outcome = turns.outcome(tx, message.sid)
+        outcome = outcomes.of_message(tx, message.sid)
     if outcome is not None:
         return _result(core, outcome, answer.status)
     failure = None

@@ -91,7 +91,7 @@ def show(
 
     Example: chatbotctl thread show --from +15557654321 --last 20
     """
-    from chatbotctl.core.storage import conversations, events, turns
+    from chatbotctl.core.storage import conversations, events, outcomes
 
     with session_of(ctx).core() as core:
         found = find_thread(core, thread_id, sender, to)
@@ -100,7 +100,7 @@ def show(
             resets = sorted(
                 [at for kind in ("reset", "new_owner") for at in events.times(tx, found.conversation.id, kind)]
             )
-            failed = turns.unanswered(tx, found.conversation.id)
+            failed = outcomes.failed_turns(tx, found.conversation.id)
     if as_json:
         output.json_document(
             {"thread": as_listed(found), "messages": [transcript.as_json(message) for message in messages]}

@@ -10,10 +10,9 @@ import pytest
 from chatbotctl.core.errors import LeaseLost
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author
-from chatbotctl.core.storage import conversations, inbox, outbox
+from chatbotctl.core.storage import conversations, inbox, outbox, outcomes
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import events, outbound_messages
-from tests import installs
 from tests.contract import store
 from tests.contract.store import take
 from tests.installs import add_business
@@ -72,7 +71,7 @@ def test_new_owner_gets_no_answer_to_what_the_old_one_asked(database: Database, 
     assert [one.body for one in answered.messages] == ["I am new"]
     store.finish(database, answered)
     with database.read() as tx:
-        became = {sid: installs.turns.outcome(tx, sid) for sid in ("SMold1", "SMold2", "SMnew")}
+        became = {sid: outcomes.of_message(tx, sid) for sid in ("SMold1", "SMold2", "SMnew")}
     assert {sid: one.result.value for sid, one in became.items() if one} == {
         "SMold1": "withdrawn",
         "SMold2": "withdrawn",

@@ -12,7 +12,7 @@ from chatbotctl.core.records.assistant import Answer, Usage
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.turn import Failure, Lease, TurnState
-from chatbotctl.core.storage import businesses, conversations, turns
+from chatbotctl.core.storage import businesses, conversations, outcomes, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database
 from tests.contract import store
@@ -258,11 +258,11 @@ def test_failure_of_the_assistant_survives_the_worker(database: Database, conver
 def test_failure_without_an_answer_is_told_to_whoever_reads_the_thread(database: Database, conversation: int) -> None:
     turn = open_turn(database, conversation)
     with database.write() as tx:
-        assert turns.unanswered(tx, conversation) == []
+        assert outcomes.failed_turns(tx, conversation) == []
         turns.store_own_line(tx, turn, Failure(code="assistant_failed", message="The model declined to answer."))
 
     with database.read() as tx:
-        (failed,) = turns.unanswered(tx, conversation)
+        (failed,) = outcomes.failed_turns(tx, conversation)
     assert (failed.upto_seq, failed.message) == (turn.upto_seq, "The model declined to answer.")
     assert failed.apology_at is None
 
@@ -307,7 +307,7 @@ def test_finished_turn_says_when_the_next_message_is_due(
 
 def status(database: Database, sid: str) -> tuple[str, str | None]:
     with database.read() as tx:
-        outcome = turns.outcome(tx, sid)
+        outcome = outcomes.of_message(tx, sid)
     assert outcome is not None
     return outcome.result.value, outcome.code
 
@@ -327,7 +327,7 @@ def test_outcome_of_a_dead_letter_says_why(database: Database, bakery: Business)
     turn = open_turn(database, take(database, bakery, sid="SM1").conversation_id)
     with database.write() as tx:
         turns.finish(tx, turn, TurnState.DEAD, Failure(code="assistant_failed", message="It was empty."))
-        outcome = turns.outcome(tx, "SM1")
+        outcome = outcomes.of_message(tx, "SM1")
 
     assert outcome is not None
     assert (outcome.result.value, outcome.code, outcome.message) == ("failed", "assistant_failed", "It was empty.")
@@ -371,7 +371,7 @@ def test_each_message_of_a_burst_has_the_turns_outcome(database: Database, baker
 
 def test_nothing_is_known_of_a_message_that_never_came(database: Database) -> None:
     with database.read() as tx:
-        assert turns.outcome(tx, "SM404") is None
+        assert outcomes.of_message(tx, "SM404") is None
 
 
 # the epoch

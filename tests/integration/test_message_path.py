@@ -21,7 +21,7 @@ from chatbotctl.core.flow.await_outcome import await_outcome
 from chatbotctl.core.flow.pipeline import receive
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import NO_TEXT_KINDS, Media, Result
-from chatbotctl.core.storage import businesses, conversations, knowledge, turns
+from chatbotctl.core.storage import businesses, conversations, knowledge, outcomes
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.wiring import Core
 from tests.fakes.openai_server import FakeOpenAI
@@ -180,14 +180,14 @@ def test_message_is_queued_when_the_database_goes_away_after_it_was_stored(
         raise StorageUnavailable
 
     add_business(site)
-    monkeypatch.setattr(turns, "outcome", away)
+    monkeypatch.setattr(outcomes, "of_message", away)
 
     became = receive(site.services, message(sid="SM1"), wait_seconds=20)
 
     assert (became.result, became.message_sid, became.conversation_id) == (Result.QUEUED, "SM1", 1)
     monkeypatch.undo()
     with site.database.read() as tx:
-        assert turns.outcome(tx, "SM1") == became
+        assert outcomes.of_message(tx, "SM1") == became
 
 
 def test_who_waits_while_the_business_is_removed_is_told_that_there_is_none(site: Core) -> None:

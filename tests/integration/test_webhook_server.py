@@ -24,7 +24,7 @@ from chatbotctl.core import config, secret_key
 from chatbotctl.core.errors import ConfigurationError, ConflictError, SchemaMismatch
 from chatbotctl.core.flow.crew import UNFINISHED_EXIT_CODE
 from chatbotctl.core.records.message import Result
-from chatbotctl.core.storage import turns
+from chatbotctl.core.storage import outcomes
 from chatbotctl.core.wiring import Core
 from chatbotctl.server import listening
 from chatbotctl.server.request_reading import MAX_BODY
@@ -331,7 +331,7 @@ def test_a_turn_that_outlasts_the_drain_stays_stored_and_its_request_is_told_so(
         assert process.ended() == UNFINISHED_EXIT_CODE
     assert fake_twilio.sent() == []
     with core.database.read() as tx:
-        left = turns.outcome(tx, dict(fields)["MessageSid"])
+        left = outcomes.of_message(tx, dict(fields)["MessageSid"])
     assert left is not None
     assert left.result is Result.QUEUED
 

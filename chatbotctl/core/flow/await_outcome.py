@@ -8,7 +8,7 @@ from chatbotctl.core.errors import BusinessNotFound, StorageUnavailable
 from chatbotctl.core.flow.accept import Accepted
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.records.message import Outcome, Result
-from chatbotctl.core.storage import turns
+from chatbotctl.core.storage import outcomes
 
 #: Seconds between looks into the database while waiting, at least and at most: another process may run the turn, and it
 #: tells nobody here. In between, a part of the time waited so far: an answer is heard a quarter later than it came at
@@ -49,7 +49,7 @@ def _queued(accepted: Accepted) -> Outcome:
 
 def _look(services: Services, accepted: Accepted) -> Outcome:
     with services.database.read() as tx:
-        outcome = turns.outcome(tx, accepted.sid)
+        outcome = outcomes.of_message(tx, accepted.sid)
     if outcome is None:
         raise BusinessNotFound("The business was removed while its answer was awaited.")
     return outcome
