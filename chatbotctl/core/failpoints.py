@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from chatbotctl.core.log import event
+
 #: stored: the message is in the inbox. acknowledged: the webhook's answer has left. thread_found. asked: the assistant
 #: has answered, and nothing of it is stored. answered: the reply is stored. sending: the part is marked, and has not
 #: left. sent_not_recorded: Twilio has it. recorded: and so says the database. mirrored: Slack has the line.
@@ -49,6 +51,8 @@ class _FailPoint:
             self._visits += 1
             if self._visits != self.nth:
                 return
+        # Whoever waits for it from outside sees it there.
+        event("fail_point_reached", level="warning", point=self.name)
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.action == "raise":

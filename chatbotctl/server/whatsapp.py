@@ -25,7 +25,7 @@ EMPTY_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 def take_message() -> Response:
     """Take in one message and answer by the table."""
     here = serving.of_app()
-    with about(sid=None, business=None):
+    with about(sid=None, business=None, conversation=None):
         answer = _take_in(here)
         _log(answer)
     response = _response(answer, here.core.settings.twilio.answer)

@@ -9,10 +9,9 @@ import pytest
 
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import Media
-from chatbotctl.core.storage import conversations, inbox
+from chatbotctl.core.storage import conversations, inbox, turns
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import business_clients, clients, events, inbound_messages
-from tests import installs
 from tests.contract import store
 from tests.contract.store import take
 from tests.installs import CUSTOMER, add_business, message
@@ -312,7 +311,7 @@ def test_message_that_comes_while_a_turn_is_put_off_does_not_shorten_the_wait(
     first = take(database, bakery)
     turn = store.open_turn(database, first.conversation_id)
     with database.write() as tx:
-        installs.turns.postpone(tx, turn, 120.0, code="send_failed")
+        turns.postpone(tx, turn, 120.0, code="send_failed")
 
     assert take(database, bakery).delay == pytest.approx(120, abs=10)
     assert store.claim(database, first.conversation_id) is None

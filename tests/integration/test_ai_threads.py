@@ -58,9 +58,10 @@ def known(core: Core) -> str | None:
 
 
 def sources(core: Core) -> list[str]:
-    """Where each turn found its thread, as the timeline tells."""
+    """Where each thread was found that was asked in, as the timeline tells."""
+    asked = tables.events.c.kind.in_(["ask_failed", "answered"])
     with core.database.read() as tx:
-        rows = tx.execute(tables.events.select().where(tables.events.c.kind == "asked").order_by(tables.events.c.id))
+        rows = tx.execute(tables.events.select().where(asked).order_by(tables.events.c.id))
         return [row.detail["thread"] for row in rows]
 
 

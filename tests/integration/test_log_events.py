@@ -111,13 +111,13 @@ def test_a_webhooks_events_say_which_message_of_whom(core: Core) -> None:
             post(client, pairs(MessageSid=sid, To=to))
         post(client, [("Body", "from nobody")])
     seen = told(logs, "message_stored", "message_duplicate", "webhook_answered")
-    assert [(entry["event"], entry["sid"], entry["business"]) for entry in seen] == [
-        ("message_stored", "SM1", "bakery"),
-        ("webhook_answered", "SM1", "bakery"),
-        ("message_duplicate", "SM1", "bakery"),
-        ("webhook_answered", "SM1", "bakery"),
-        ("webhook_answered", "SM2", None),
-        ("webhook_answered", None, None),
+    assert [(entry["event"], entry["sid"], entry["business"], entry["conversation"]) for entry in seen] == [
+        ("message_stored", "SM1", "bakery", 1),
+        ("webhook_answered", "SM1", "bakery", 1),
+        ("message_duplicate", "SM1", "bakery", 1),
+        ("webhook_answered", "SM1", "bakery", 1),
+        ("webhook_answered", "SM2", None, None),
+        ("webhook_answered", None, None, None),
     ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select
 
 from chatbotctl.core import failpoints
 from chatbotctl.core.errors import StorageUnavailable
@@ -52,6 +55,13 @@ def parts(core: Core, accepted: Accepted) -> list[tuple[str, str | None]]:
     """State and error code of each part of the reply."""
     with core.database.read() as tx:
         return [(part.state, part.error_code) for part in outbox.replies_to(tx, accepted.sid)]
+
+
+def events_sent(core: Core) -> list[bool]:
+    """Whether each part that was sent was found in Twilio's list, as the timeline tells."""
+    with core.database.read() as tx:
+        rows = tx.execute(tables.events.select().where(tables.events.c.kind == "sent")).all()
+    return [row.detail["found"] for row in rows]
 
 
 def failures(core: Core) -> list[dict[str, object]]:
@@ -360,13 +370,41 @@ def test_worker_waits_no_longer_than_its_lease_for_the_database(
         assert parts(core, accepted) == [("sending", None)]
 
 
-@pytest.mark.parametrize("got_through", [True, False])
+def test_turn_whose_last_commit_was_made_without_our_hearing_it_ends_once(
+    any_site: Core, fake_slack: FakeSlack, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last part, its end and what Slack is owed stand in one commit, which is tried again."""
+    add_business(any_site)
+    accepted = take_in(any_site, "Hello")
+    write = any_site.database.write
+    unheard: list[bool] = []
+
+    @contextlib.contextmanager
+    def commits_unheard(*, durable: bool = True) -> Iterator[Connection]:
+        with write(durable=durable) as tx:
+            yield tx
+            has_ended = tx.scalar(select(tables.turns.c.finished_at)) is not None
+        if has_ended and not unheard:
+            unheard.append(True)
+            raise StorageUnavailable
+
+    monkeypatch.setattr(any_site.database, "write", commits_unheard)
+    work(any_site, accepted.conversation_id)
+
+    assert unheard
+    assert outcome(any_site, accepted).result is Result.REPLIED
+    assert fake_twilio.sent() == ["You said: Hello"]
+    assert sum("You said: Hello" in line for line in slack_shows(any_site, fake_slack)) == 1
+
+
+@pytest.mark.parametrize(
+    ("point", "got_through"), [("answered", False), ("sending", False), ("sent_not_recorded", True)]
+)
 def test_part_that_was_leaving_when_its_worker_died_is_looked_for(
-    any_site: Core, fake_twilio: FakeTwilio, got_through: bool
+    any_site: Core, fake_twilio: FakeTwilio, point: str, got_through: bool
 ) -> None:
     add_business(any_site)
     accepted = take_in(any_site, "Hello")
-    point = "sent_not_recorded" if got_through else "sending"
     with failpoints.armed(f"{point}:raise"), pytest.raises(failpoints.FailPointReached):
         work(any_site, accepted.conversation_id)
     assert parts(any_site, accepted) == [("sending", None)]
@@ -375,6 +413,8 @@ def test_part_that_was_leaving_when_its_worker_died_is_looked_for(
     work(any_site, accepted.conversation_id, owner="heir")
 
     assert fake_twilio.sent() == ["You said: Hello"]
+    assert bool(fake_twilio.seen("Messages", "GET"))
+    assert events_sent(any_site) == [got_through]
     assert parts(any_site, accepted) == [("sent", None)]
     assert outcome(any_site, accepted).result is Result.REPLIED
 

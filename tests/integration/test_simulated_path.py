@@ -50,7 +50,7 @@ def test_answer_is_printed_and_leaves_the_rows_of_a_real_one(
     assert fake_twilio.requests == []
     with core.database.read() as tx:
         kinds = [row.kind for row in tx.execute(tables.events.select().order_by(tables.events.c.id))]
-    assert kinds == ["received", "turn_opened", "asked", "answered", "sent"]
+    assert kinds == ["received", "turn_opened", "answered", "sent"]
 
 
 def test_customer_who_waits_in_the_same_conversation_is_left_to_the_server(

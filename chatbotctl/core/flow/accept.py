@@ -134,7 +134,9 @@ def _store(services: Services, business: Business, message: InboundMessage, *, w
     except inbox.DuplicateMessage:
         return _duplicate(services, business, message)
     reach("stored")
-    event("message_stored", conversation=taken.conversation_id)
+    note(conversation=taken.conversation_id)
+    # At debug: a webhook's own event tells the same once it is answered.
+    event("message_stored", level="debug", conversation=taken.conversation_id)
     if wake and not taken.held:
         services.wakeup.wake(due=Due(taken.conversation_id, business.id), delay=taken.delay)
     return Accepted(message.sid, taken.conversation_id, taken.seq, duplicate=False, held=taken.held)
@@ -146,6 +148,7 @@ def _duplicate(services: Services, business: Business, message: InboundMessage) 
         raise UnreadableMessage("This MessageSid belongs to a message of another business.")
     with services.database.write() as tx:
         events.record(tx, first.conversation_id, "duplicate", message_sid=message.sid)
+    note(conversation=first.conversation_id)
     event("message_duplicate", conversation=first.conversation_id)
     return Accepted(message.sid, first.conversation_id, first.seq, duplicate=True, held=first.held)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 from chatbotctl.core.errors import AssistantError, BusinessDisabled, OutsideError, ThreadGone
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.find_thread import FoundThread, customer_hash, new_thread
@@ -13,6 +16,15 @@ from chatbotctl.core.records.assistant import Answer, Question
 from chatbotctl.core.records.conversation import Line
 from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import conversations, events, turns
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the assistant answered, where it was asked, and how long that took, all attempts included."""
+
+    answer: Answer
+    thread: FoundThread
+    seconds: float
 
 
 def require_enabled(turn: Turn) -> None:
@@ -33,8 +45,8 @@ def ask_policy(services: Services) -> RetryPolicy:
 
 def ask_assistant(
     services: Services, turn: Turn, assistant: Assistant, policy: RetryPolicy, thread: FoundThread, text: str
-) -> Answer:
-    """The assistant's answer to `text`.
+) -> Asked:
+    """Have the assistant answer `text`.
 
     A call whose outcome is unknown (a timeout, a process that died) may have been answered unheard: before the next one
     the provider's own conversation is looked at, so that the question does not stand in it twice. A conversation that
@@ -56,17 +68,14 @@ def ask_assistant(
             timeout=min(seconds, services.settings.openai.timeout_seconds),
         )
 
-    def ask(thread: FoundThread, *, unsure: bool) -> Answer:
-        # Durable, and the claim with it: who goes on after a power cut looks for the answer before asking again.
-        with services.database.write() as tx:
-            turns.check_fence(tx, turn.lease)
-            detail = {"backend": turn.business.backend.value, "thread": thread.source}
-            events.record(tx, turn.conversation.id, "asked", turn_id=turn.id, detail=detail)
+    def ask(thread: FoundThread, *, unsure: bool) -> Asked:
+        began = time.monotonic()
         attempt = _Attempt(services, turn, assistant, unsure=unsure)
-        return policy.run(
+        answer = policy.run(
             lambda seconds: attempt.answer(question(thread, seconds)),
-            on_failure=lambda error: _note_failure(services, turn, error),
+            on_failure=lambda error: _note_failure(services, turn, thread, error),
         )
+        return Asked(answer, thread, time.monotonic() - began)
 
     try:
         return ask(thread, unsure=turn.resumed)
@@ -88,13 +97,11 @@ class _Attempt:
         self._turn = turn
         self._assistant = assistant
         self._unsure = unsure
-        self._failed = False
 
     def answer(self, question: Question) -> Answer:
-        if self._failed:
-            # The attempt before, and the wait after it, may have lasted longer than the lease.
-            with self._services.database.write() as tx:
-                turns.check_fence(tx, self._turn.lease)
+        # What came before (finding the thread, a failed attempt and the wait after it) may have outlasted the lease.
+        with self._services.database.read() as tx:
+            turns.require_held(tx, self._turn.lease)
         if self._unsure:
             unheard = self._assistant.look_back(question=question)
             if unheard is not None and unheard.text != self._reply_before():
@@ -103,7 +110,6 @@ class _Attempt:
             with self._services.metrics.asking(question.business.backend.value):
                 answer = self._assistant.ask(question=question)
         except AssistantError as error:
-            self._failed = True
             self._unsure = self._unsure or error.unknown_outcome or error.still_busy
             raise
         reach("asked")
@@ -126,8 +132,8 @@ def _transcript_of(services: Services, turn: Turn) -> tuple[Line, ...]:
         )
 
 
-def _note_failure(services: Services, turn: Turn, error: OutsideError) -> None:
+def _note_failure(services: Services, turn: Turn, thread: FoundThread, error: OutsideError) -> None:
     event("ask_failed", level="warning", reason=error.reason)
     with services.database.write(durable=False) as tx:
-        detail = {"reason": error.reason, "code": error.code}
+        detail = {"reason": error.reason, "code": error.code, "thread": thread.source}
         events.record(tx, turn.conversation.id, "ask_failed", turn_id=turn.id, detail=detail)

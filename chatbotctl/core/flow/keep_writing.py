@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -14,12 +15,14 @@ from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.log import event
 from chatbotctl.core.storage.engine import Database
 
+T = TypeVar("T")
+
 #: Seconds between attempts.
 PAUSE_SECONDS = 0.25
 
 
-def keep_writing(database: Database, write: Callable[[Connection], None], *, seconds: float) -> None:
-    """Call `write` in a transaction until one is committed, for about `seconds`.
+def keep_writing(database: Database, write: Callable[[Connection], T], *, seconds: float) -> T:
+    """Call `write` in a transaction until one is committed, for about `seconds`; returns what it returned then.
 
     Arguments:
         write: safe to do twice: a commit whose answer got lost is made again.
@@ -31,11 +34,11 @@ def keep_writing(database: Database, write: Callable[[Connection], None], *, sec
     while True:
         try:
             with database.write() as tx:
-                write(tx)
+                done = write(tx)
         except StorageUnavailable as error:
             if time.monotonic() + PAUSE_SECONDS >= end:
                 raise
             event("storage_unavailable", level="error", reason=error.message)
             time.sleep(PAUSE_SECONDS)
         else:
-            return
+            return done

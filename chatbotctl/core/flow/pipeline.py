@@ -53,8 +53,8 @@ def answer_turn(services: Services, turn: Turn) -> Turn:
         policy = ask_policy(services)
         thread = find_thread(services, turn, assistant, policy)
         question = translate_question(services, turn)
-        answer = ask_assistant(services, turn, assistant, policy, thread, question)
-        translation = translate_answer(services, turn, answer)
-        return prepare_reply(services, turn, answer, translation)
+        asked = ask_assistant(services, turn, assistant, policy, thread, question)
+        translation = translate_answer(services, turn, asked.answer)
+        return prepare_reply(services, turn, asked, translation)
     except (AssistantError, ConfigurationError, BusinessDisabled) as error:
         return prepare_apology(services, turn, error)

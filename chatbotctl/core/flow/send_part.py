@@ -7,12 +7,12 @@ Twilio's own, or a process that died meanwhile), Twilio's list of messages is lo
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from chatbotctl.core.errors import LeaseLost, MessengerError, OutsideError
 from chatbotctl.core.failpoints import reach
-from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
@@ -32,14 +32,36 @@ class _LeftMeanwhile(Exception):
     """Whoever had the conversation before us has just written down that Twilio took the part."""
 
 
-def send_part(services: Services, turn: Turn, part: OutboundPart, messenger: Messenger) -> None:
-    """Send a part that is `ready`, or go on with one that a dead worker left `sending`, and write down that it is sent.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What Twilio took, and is not written down yet."""
 
+    part: OutboundPart
+    message: SentMessage
+    #: Twilio's list had it: an earlier attempt had got through.
+    found: bool
+
+    def note(self, tx: Connection, turn: Turn) -> None:
+        """Write it down. Without the fence: Twilio has it, and that is true whoever owns the conversation now."""
+        outbox.sent(tx, turn, self.part, self.message)
+        detail = {"part": self.part.part, "author": self.part.author.value, "found": self.found}
+        events.record(tx, turn.conversation.id, "sent", message_sid=self.message.sid, turn_id=turn.id, detail=detail)
+
+
+def send_part(
+    services: Services, turn: Turn, part: OutboundPart, messenger: Messenger, *, may_leave_until: float | None
+) -> Sent | None:
+    """Send a part that is `ready`, or go on with one that a dead worker left `sending`.
+
+    Arguments:
+        may_leave_until: monotonic time, where the part has just been marked as `sending` for this very attempt.
+
+    Returns what is to be written down; None when whoever had the conversation before has done so meanwhile.
     Raises Overtaken; LeaseLost when another worker has the conversation; MessengerError when it was not sent, or, with
     `unknown_outcome`, when nobody knows: then it stays `sending`.
     """
     twilio = services.settings.twilio
-    attempt = _Attempt(services, turn, part, messenger)
+    attempt = _Attempt(services, turn, part, messenger, may_leave_until)
     policy = RetryPolicy(
         attempts=twilio.attempts,
         deadline=(twilio.timeout_seconds + twilio.lookup_wait_seconds) * twilio.attempts,
@@ -48,22 +70,13 @@ def send_part(services: Services, turn: Turn, part: OutboundPart, messenger: Mes
     try:
         message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(part, error))
     except _LeftMeanwhile:
-        return
+        return None
     except MessengerError as error:
         # Of the last failure that is known; that an earlier one may have got through must not be forgotten.
         error.unknown_outcome = attempt.unsure
         raise
     reach("sent_not_recorded")
-
-    def note(tx: Connection) -> None:
-        # Without the fence: Twilio has it, and that is true whoever owns the conversation now.
-        outbox.sent(tx, turn, part, message)
-        detail = {"part": part.part, "author": part.author.value, "found": attempt.found}
-        events.record(tx, turn.conversation.id, "sent", message_sid=message.sid, turn_id=turn.id, detail=detail)
-
-    # A part that stays `sending` is looked for in Twilio's list, which takes a customer's time.
-    keep_writing(services.database, note, seconds=services.settings.worker.lease_seconds)
-    reach("recorded")
+    return Sent(part, message, attempt.found)
 
 
 class _Attempt:
@@ -74,13 +87,22 @@ class _Attempt:
     lease's length after that does not happen.
     """
 
-    def __init__(self, services: Services, turn: Turn, part: OutboundPart, messenger: Messenger) -> None:
+    def __init__(
+        self,
+        services: Services,
+        turn: Turn,
+        part: OutboundPart,
+        messenger: Messenger,
+        may_leave_until: float | None,
+    ) -> None:
         self._services = services
         self._turn = turn
         self._part = part
         self._messenger = messenger
+        #: Until when the next attempt may be made without asking the database again; None: not at all.
+        self._may_leave_until = may_leave_until
         #: It may have got through.
-        self.unsure = part.state is PartState.SENDING
+        self.unsure = part.state is PartState.SENDING and may_leave_until is None
         #: It had got through: Twilio's list had it.
         self.found = False
 
@@ -90,15 +112,11 @@ class _Attempt:
             self.found = True
             return message
         self.unsure = False
-        ours_until = time.monotonic() + self._services.settings.worker.lease_seconds
-        with self._services.database.write() as tx:
-            epoch = turns.keep(tx, self._turn.lease, self._services.settings.worker.lease_seconds)
-            may_leave = outbox.start_sending(tx, self._part, epoch=epoch)
-            left = not may_leave and outbox.has_left(tx, self._part)
-        if not may_leave:
-            raise _LeftMeanwhile if left else Overtaken
+        may_leave_until, self._may_leave_until = self._may_leave_until, None
+        if may_leave_until is None:
+            may_leave_until = self._mark()
         reach("sending")
-        if time.monotonic() >= ours_until:
+        if time.monotonic() >= may_leave_until:
             raise LeaseLost
         try:
             with self._services.metrics.sending():
@@ -108,6 +126,18 @@ class _Attempt:
         except MessengerError as error:
             self.unsure = self.unsure or error.unknown_outcome
             raise
+
+    def _mark(self) -> float:
+        """Mark the part as leaving, and renew the lease; returns the monotonic time until which it may leave."""
+        lease_seconds = self._services.settings.worker.lease_seconds
+        until = time.monotonic() + lease_seconds
+        with self._services.database.write() as tx:
+            epoch = turns.keep(tx, self._turn.lease, lease_seconds)
+            may_leave = outbox.start_sending(tx, self._part, epoch=epoch)
+            left = not may_leave and outbox.has_left(tx, self._part)
+        if not may_leave:
+            raise _LeftMeanwhile if left else Overtaken
+        return until
 
     def _look(self) -> SentMessage | None:
         """The part in Twilio's list, which is given a moment to show it; None: it did not leave."""

@@ -1,7 +1,8 @@
 """The parts of the reply leave by WhatsApp, in order, each at most once; what is missing of a half-sent reply follows.
 
-A part is marked `sending` in a commit of its own before it leaves, with the fence and the epoch checked, and `sent` in
-another after Twilio took it. A part found `sending` was under way when its process died: send_part looks for it first.
+A part is marked `sending` in a commit before it leaves, with the fence and the epoch checked (the first in the one that
+stored the reply), and `sent` in another after Twilio took it (the last in the one that ends the turn). A part found
+`sending` was under way when its process died: send_part looks for it first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import enum
 from dataclasses import dataclass
 
 from chatbotctl.core.errors import ConfigurationError, MessengerError
-from chatbotctl.core.flow.send_part import Overtaken, send_part
+from chatbotctl.core.failpoints import reach
+from chatbotctl.core.flow.keep_writing import keep_writing
+from chatbotctl.core.flow.send_part import Overtaken, Sent, send_part
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.records.turn import Failure, OutboundPart, PartState, Turn
 from chatbotctl.core.storage import events, outbox, turns
@@ -36,22 +39,42 @@ class Delivery:
     failure: Failure | None = None
     #: Seconds that Twilio asked to be left alone, when it is to be tried again later.
     retry_after: float | None = None
+    #: The last part, where all have left: that it has is written down with the turn's end.
+    last: Sent | None = None
 
 
 def send_reply(services: Services, turn: Turn) -> Delivery:
     """Send what of the turn's reply has not left yet. Raises LeaseLost when another worker has the conversation."""
+    may_leave_until = None
+    if turn.outgoing is not None:
+        parts, may_leave_until = turn.outgoing.parts, turn.outgoing.may_leave_until
+    else:
+        parts = _left_over(services, turn)
+    delivery = Delivery(Sending.DONE)
+    for part in parts:
+        if delivery.last is not None:
+            _record(services, turn, delivery.last)
+        delivery = _send_part(services, turn, part, may_leave_until)
+        may_leave_until = None
+        if delivery.sending is not Sending.DONE:
+            break
+    return delivery
+
+
+def _left_over(services: Services, turn: Turn) -> tuple[OutboundPart, ...]:
+    """What an earlier claim has put into the outbox and not sent, as far as is known."""
     with services.database.read() as tx:
         parts = outbox.parts(tx, turn.id)
-    for part in parts:
-        if part.state is PartState.SENT or part.part <= turn.told_parts:
-            continue
-        delivery = _send_part(services, turn, part)
-        if delivery.sending is not Sending.DONE:
-            return delivery
-    return Delivery(Sending.DONE)
+    return tuple(part for part in parts if part.state is not PartState.SENT and part.part > turn.told_parts)
 
 
-def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
+def _record(services: Services, turn: Turn, sent: Sent) -> None:
+    # A part that stays `sending` is looked for in Twilio's list, which takes a customer's time.
+    keep_writing(services.database, lambda tx: sent.note(tx, turn), seconds=services.settings.worker.lease_seconds)
+    reach("recorded")
+
+
+def _send_part(services: Services, turn: Turn, part: OutboundPart, may_leave_until: float | None) -> Delivery:
     if part.state not in (PartState.READY, PartState.SENDING):
         return _settled(part)
     try:
@@ -59,9 +82,10 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
         messenger = services.console if turn.simulated else services.messenger_of(turn.business)
     except ConfigurationError as error:
         failure = Failure(code=error.code, message=error.message)
-        return _not_sent(services, turn, part, failure, error.code, unknown=part.state is PartState.SENDING)
+        may_have_left = part.state is PartState.SENDING and may_leave_until is None
+        return _not_sent(services, turn, part, failure, error.code, unknown=may_have_left)
     try:
-        send_part(services, turn, part, messenger)
+        sent = send_part(services, turn, part, messenger, may_leave_until=may_leave_until)
     except Overtaken:
         return Delivery(Sending.WITHDRAWN)
     except MessengerError as error:
@@ -71,7 +95,7 @@ def _send_part(services: Services, turn: Turn, part: OutboundPart) -> Delivery:
             _later(services, turn, part, reason, unknown=error.unknown_outcome)
             return Delivery(Sending.LATER, failure, error.retry_after)
         return _not_sent(services, turn, part, failure, reason, unknown=error.unknown_outcome)
-    return Delivery(Sending.DONE)
+    return Delivery(Sending.DONE, last=sent)
 
 
 def _settled(part: OutboundPart) -> Delivery:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from chatbotctl.core.errors import ChatbotError
+from sqlalchemy import Connection
+
+from chatbotctl.core.errors import ChatbotError, LeaseLost
+from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow import mirror_to_slack
+from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import PutOff
+from chatbotctl.core.flow.send_part import Sent
 from chatbotctl.core.flow.send_reply import Delivery, Sending
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
@@ -29,7 +34,7 @@ def settle(services: Services, turn: Turn, delivery: Delivery) -> float | None:
         state = TurnState.DEAD
     elif delivery.sending is Sending.WITHDRAWN:
         state = TurnState.WITHDRAWN
-    return _end(services, turn, state, failure)
+    return _end(services, turn, state, failure, delivery.last)
 
 
 def settle_crashed(services: Services, turn: Turn) -> float | None:
@@ -53,16 +58,48 @@ def _postpone(services: Services, turn: Turn, code: str, *, at_least: float = 0.
     return wait
 
 
-def _end(services: Services, turn: Turn, state: TurnState, failure: Failure | None) -> float | None:
-    # An end that a power cut undoes is found again: all parts have left, or are known not to.
-    with services.database.write(durable=False) as tx:
-        turns.check_fence(tx, turn.lease)
-        due = turns.finish(tx, turn, state, failure)
-        if state is not TurnState.DONE:
-            outbox.close(tx, turn.id, PartState.WITHDRAWN if state is TurnState.WITHDRAWN else PartState.FAILED)
-        mirror_to_slack.owe_reply(services, tx, turn, failure)
+def _end(
+    services: Services, turn: Turn, state: TurnState, failure: Failure | None, last: Sent | None = None
+) -> float | None:
+    """End the turn, in the commit that writes down that its last part has left, if one has.
+
+    That it has is written down all the same when another worker has the conversation: LeaseLost is raised after it.
+    """
+    attempted = False
+
+    def write(tx: Connection) -> tuple[bool, float | None]:
+        nonlocal attempted
+        # A commit whose answer got lost: nothing of it is done twice, and whether more is due is looked up.
+        was_written = attempted and turns.has_ended(tx, turn)
+        attempted = True
+        if was_written:
+            return True, 0.0
+        is_ours = turns.holds(tx, turn.lease)
+        if last is not None:
+            last.note(tx, turn)
+        return is_ours, _write_end(services, tx, turn, state, failure) if is_ours else None
+
+    if last is None:
+        # An end that a power cut undoes is found again: all parts are known to have left, or not to.
+        with services.database.write(durable=False) as tx:
+            is_ours, due = write(tx)
+    else:
+        is_ours, due = keep_writing(services.database, write, seconds=services.settings.worker.lease_seconds)
+        reach("recorded")
+    if not is_ours:
+        raise LeaseLost
     services.waiters.ended(turn.conversation.id)
     code = failure.code if failure else None
     services.metrics.turn_ended(turn.business.name, state.value, code)
     event("turn_ended", state=state.value, code=code)
+    return due
+
+
+def _write_end(
+    services: Services, tx: Connection, turn: Turn, state: TurnState, failure: Failure | None
+) -> float | None:
+    due = turns.finish(tx, turn, state, failure)
+    if state is not TurnState.DONE:
+        outbox.close(tx, turn.id, PartState.WITHDRAWN if state is TurnState.WITHDRAWN else PartState.FAILED)
+    mirror_to_slack.owe_reply(services, tx, turn, failure)
     return due

@@ -39,8 +39,8 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
     Raises StorageUnavailable.
     """
     settings = services.settings.worker
-    # A claim that a power cut undoes was never made: nothing of its turn is known to anybody yet.
-    with services.database.write(durable=False) as tx:
+    # Durable: who goes on after a power cut has to know that the assistant may have been asked.
+    with services.database.write() as tx:
         lease = turns.claim(
             tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds, simulated_only=simulated_only
         )

@@ -75,6 +75,30 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundPart:
+    """One message of a reply on its way out."""
+
+    id: int
+    part: int
+    sender: str
+    recipient: str
+    body: str
+    author: Author
+    state: PartState
+    sid: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A reply that this very claim has just put into the outbox, its first part marked `sending` in the same commit."""
+
+    parts: tuple[OutboundPart, ...]
+    #: Monotonic time until which the first part may leave: as long as the lease lasts that the commit renewed.
+    may_leave_until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One answer in the making: the messages it covers and how far it has come."""
 
@@ -103,6 +127,8 @@ class Turn:
     needs_human: str | None = None
     #: Why the assistant gave no answer, once that is certain: the turn ends as a dead letter.
     failure: Failure | None = None
+    #: What is to leave, where this claim has answered; None: an earlier one has, and the outbox knows.
+    outgoing: Outgoing | None = None
 
     @property
     def text(self) -> str:
@@ -123,21 +149,6 @@ class Turn:
     def upto_seq(self) -> int:
         """The newest message that it covers."""
         return self.messages[-1].seq
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboundPart:
-    """One message of a reply on its way out."""
-
-    id: int
-    part: int
-    sender: str
-    recipient: str
-    body: str
-    author: Author
-    state: PartState
-    sid: str | None = None
-    error_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

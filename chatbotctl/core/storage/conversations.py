@@ -51,6 +51,46 @@ def _select() -> Select[Any]:
 _BY_ID = Prepared(_select().where(_bc.id == bindparam("conversation")))
 _TOUCHED = Prepared(update(business_clients).where(_bc.id == bindparam("conversation")).values(last_message_at=now()))
 
+_THREAD_MADE = Prepared(update(business_clients).where(_bc.id == bindparam("conversation")))
+_NUMBER_KEPT = Prepared(
+    select(businesses.c.id)
+    .where(businesses.c.id == bindparam("business"), businesses.c.whatsapp_address == bindparam("number"))
+    .with_for_update(read=True, key_share=True)
+)
+_ASKED_BEFORE = Prepared(
+    select(_i.seq, _i.body, _i.translation, _i.kind, _i.received_at)
+    .where(
+        _i.conversation_id == bindparam("conversation"),
+        _i.seq > bindparam("after"),
+        _i.seq < bindparam("before"),
+        ~_i.seq.between(bindparam("first"), bindparam("last")),
+    )
+    .order_by(_i.seq.desc())
+    .limit(bindparam("most"))
+)
+_said_since = (
+    select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id)
+    .add_columns(_t.reply, _t.reply_translation, _t.state, _t.upto_seq)
+    .outerjoin(turns, _t.id == _o.turn_id)
+    .where(
+        _o.conversation_id == bindparam("conversation"),
+        _o.state == PartState.SENT,
+        _o.author.in_((Author.ASSISTANT, Author.OPERATOR)),
+        _o.created_at >= bindparam("since"),
+    )
+    .order_by(_o.id.desc())
+    .limit(bindparam("most"))
+)
+_came = (
+    select(_i.received_at)
+    .where(_i.conversation_id == bindparam("conversation"), _i.seq == bindparam("before"))
+    .scalar_subquery()
+)
+_SAID = Prepared(_said_since)
+_SAID_BEFORE = Prepared(
+    _said_since.where(or_(_t.upto_seq < bindparam("before"), and_(_t.id.is_(None), _o.created_at < _came)))
+)
+
 
 def get(tx: Connection, conversation_id: int) -> Conversation:
     """The conversation with this id. Raises ConversationNotFound."""
@@ -111,7 +151,7 @@ def of_customer(tx: Connection, sender: str) -> list[ThreadSummary]:
 
 def set_ai_thread(tx: Connection, conversation_id: int, ai_thread: str) -> None:
     """Remember the AI provider's handle."""
-    tx.execute(update(business_clients).where(_bc.id == conversation_id).values(ai_thread=ai_thread))
+    _THREAD_MADE.run(tx, conversation=conversation_id, ai_thread=ai_thread)
 
 
 def keeps_number(tx: Connection, conversation: Conversation) -> bool:
@@ -120,10 +160,8 @@ def keeps_number(tx: Connection, conversation: Conversation) -> bool:
     For as long as this transaction lasts it keeps it: what moves the number, or removes the business, waits.
     Asked before `turns.check_fence`, for a business is locked before its conversations wherever both are.
     """
-    query = select(businesses.c.id).where(
-        businesses.c.id == conversation.business_id, businesses.c.whatsapp_address == conversation.business_address
-    )
-    return tx.scalar(query.with_for_update(read=True, key_share=True)) is not None
+    kept = _NUMBER_KEPT.first(tx, business=conversation.business_id, number=conversation.business_address)
+    return kept is not None
 
 
 def another_has(tx: Connection, conversation: Conversation, ai_thread: str) -> bool:
@@ -180,15 +218,16 @@ def transcript(
     """
     if messages <= 0:
         return ()
-    inbound = (
-        select(_i.seq, _i.body, _i.translation, _i.kind, _i.received_at)
-        .where(_i.conversation_id == conversation.id, _i.seq > conversation.reset_seq, _i.seq < before_seq)
-        .order_by(_i.seq.desc())
-        .limit(messages)
+    first, last = without or (0, -1)  # no message has a number below 1
+    customers = _ASKED_BEFORE.all(
+        tx,
+        conversation=conversation.id,
+        after=conversation.reset_seq,
+        before=before_seq,
+        first=first,
+        last=last,
+        most=messages,
     )
-    if without is not None:
-        inbound = inbound.where(~_i.seq.between(*without))
-    customers = tx.execute(inbound).all()
     if not customers:
         return ()
     lines: list[tuple[_Place, Line]] = []
@@ -232,24 +271,12 @@ def _said(
     Arguments:
         before: only the replies to messages before this one, and what operators said before it came.
     """
-    outbound = (
-        select(_o.turn_id, _o.author, _o.body, _o.sent_at, _o.id)
-        .add_columns(_t.reply, _t.reply_translation, _t.state, _t.upto_seq)
-        .outerjoin(turns, _t.id == _o.turn_id)
-        .where(
-            _o.conversation_id == conversation.id,
-            _o.state == PartState.SENT,
-            _o.author.in_((Author.ASSISTANT, Author.OPERATOR)),
-            _o.created_at >= since,
-        )
-        .order_by(_o.id.desc())
-        .limit(most)
-    )
-    if before is not None:
-        came = select(_i.received_at).where(_i.conversation_id == conversation.id, _i.seq == before).scalar_subquery()
-        outbound = outbound.where(or_(_t.upto_seq < before, and_(_t.id.is_(None), _o.created_at < came)))
+    if before is None:
+        rows = _SAID.all(tx, conversation=conversation.id, since=since, most=most)
+    else:
+        rows = _SAID_BEFORE.all(tx, conversation=conversation.id, since=since, most=most, before=before)
     told: set[int | None] = set()
-    for row in tx.execute(outbound):
+    for row in rows:
         text = row.body
         # Of a reply that broke off, the customer read only the parts that left.
         if translated and row.reply and row.reply_translation and row.state == TurnState.DONE:

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ STATEMENT_SECONDS = 30
 #: Less than a lease, and far more than ours ever pause.
 IDLE_SECONDS = 10
 #: Pages of 4 KiB that SQLite's log may have before a commit copies them into the database: the default of 1,000 makes
-#: every hundredth message or so wait for that. And what one connection may keep of the database in memory.
-CHECKPOINT_PAGES, CACHE_KIB = 4000, 8192
+#: every hundredth message or so wait for that.
+CHECKPOINT_PAGES = 4000
+#: What the connection that writes, and each of those that read, may keep of the database in memory.
+WRITER_CACHE_KIB, READER_CACHE_KIB = 8192, 2048
 
 _LIKE = "sqlite:////var/lib/chatbotctl/chatbotctl.db or postgresql://user:password@host/name"
 _WITHOUT_DRIVER = "Write postgresql:// or sqlite:// alone: the driver that ships with chatbotctl is used."
@@ -172,8 +175,8 @@ class Database:
         # of it is fair and quicker. Other processes still meet at the busy handler.
         self._writer = threading.Lock() if self.is_sqlite else None
         if self.is_sqlite:
-            for engine in (self.engine, self._writing):
-                event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", partial(_prepare_sqlite, cache_kib=READER_CACHE_KIB))
+            event.listen(self._writing, "connect", partial(_prepare_sqlite, cache_kib=WRITER_CACHE_KIB))
         else:
             event.listen(self.engine, "checkout", _require_quiet)
 
@@ -287,14 +290,14 @@ class Database:
             engine.dispose()
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: Any, _record: Any, *, cache_kib: int) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's own is deferred and comes too late
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-    cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    cursor.execute(f"PRAGMA cache_size=-{cache_kib}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Row, Text, bindparam, case, exc, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exc,
+    func,
+    select,
+    update,
+)
 
 from chatbotctl.core.addresses import candidates, user_id
 from chatbotctl.core.records.business import Business
@@ -52,29 +66,51 @@ def _due_at() -> ColumnElement[float]:
     return later(func.coalesce(not_before, 0.0), window)
 
 
-_COUNTED = Prepared(
-    update(business_clients)
-    .where(_bc.id == bindparam("conversation"))
-    .values(
-        last_seq=_bc.last_seq + 1,
-        last_inbound_at=now(),
-        last_message_at=now(),
-        profile_name=func.coalesce(bindparam("name", type_=Text), _bc.profile_name),
-        ready_at=_due_at(),
+def _counted(which: ColumnElement[bool]) -> Prepared:
+    """The message is counted in a conversation, whose row is locked by that."""
+    return Prepared(
+        update(business_clients)
+        .where(which)
+        .values(
+            last_seq=_bc.last_seq + 1,
+            last_inbound_at=now(),
+            last_message_at=now(),
+            profile_name=func.coalesce(bindparam("name", type_=Text), _bc.profile_name),
+            ready_at=_due_at(),
+        )
+        .returning(_bc.id, _bc.last_seq, _bc.held_by, (_bc.ready_at - now()).label("delay"))
     )
-    .returning(_bc.id, _bc.last_seq, _bc.held_by, (_bc.ready_at - now()).label("delay"))
-)
+
+
+_of_business = _bc.business_id == bindparam("business")
+_has_id = _bc.external_user_id == bindparam("external")
+
+
+def _by_address(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """The conversation with this address, or else with the one other spelling that there may be."""
+    return (
+        select(*columns)
+        .join(clients, _c.id == _bc.client_id)
+        .where(_of_business, _c.address.in_([bindparam("address"), bindparam("variant")]))
+        .order_by(case((_c.address == bindparam("address"), 0), else_=1), _bc.id)
+        .limit(1)
+    )
+
+
+# What almost every message is: of a conversation that is known by the message's id, or of whom no id is told.
+_COUNTED_BY_ID = _counted(and_(_of_business, _has_id))
+_COUNTED_BY_ADDRESS = _counted(_bc.id == _by_address(_bc.id).correlate(None).scalar_subquery())
+_COUNTED = _counted(_bc.id == bindparam("conversation"))
 # Whatever is decided about a conversation is decided of its locked row: two messages may tell of a new owner at once.
-_KNOWN = select(_bc.id, _bc.external_user_id).where(_bc.business_id == bindparam("business")).limit(1)
-_KNOWN_BY_ID = Prepared(_KNOWN.where(_bc.external_user_id == bindparam("external")).with_for_update(key_share=True))
+_KNOWN_BY_ID = Prepared(
+    select(_bc.id, _bc.external_user_id).where(_of_business, _has_id).limit(1).with_for_update(key_share=True)
+)
 _KNOWN_BY_ADDRESS = Prepared(
-    _KNOWN.join(clients, _c.id == _bc.client_id)
-    .where(_c.address.in_([bindparam("address"), bindparam("variant")]))
-    .order_by(case((_c.address == bindparam("address"), 0), else_=1), _bc.id)
-    .with_for_update(of=business_clients, key_share=True)
+    _by_address(_bc.id, _bc.external_user_id).with_for_update(of=business_clients, key_share=True)
 )
 _STORED = Prepared(insert_or_skip(inbound_messages).on_conflict_do_nothing(index_elements=["sid"]).returning(_i.id))
 _NEW_CLIENT = Prepared(insert_or_skip(clients).on_conflict_do_nothing(index_elements=["address"]))
+_CLIENT = Prepared(select(_c.id).where(_c.address == bindparam("customer")).with_for_update(read=True, key_share=True))
 # Without a target: either unique pair may be the one that somebody else has just taken.
 _NEW_CONVERSATION = Prepared(insert_or_skip(business_clients).on_conflict_do_nothing())
 
@@ -90,10 +126,7 @@ def take(
 
     Raises DuplicateMessage when the sid is there already; the caller's transaction must roll back.
     """
-    conversation_id = _conversation(tx, business, message)
-    row = _COUNTED.one(
-        tx, conversation=conversation_id, name=message.profile_name, quiet=quiet_seconds, max_wait=max_wait_seconds
-    )
+    row = _count(tx, business, message, quiet=quiet_seconds, max_wait=max_wait_seconds)
     stored = _STORED.first(
         tx,
         sid=message.sid,
@@ -153,17 +186,29 @@ def set_translation(tx: Connection, inbound_id: int, translation: str | None, la
     tx.execute(update(inbound_messages).where(_i.id == inbound_id).values(translation=translation, language=language))
 
 
-def _conversation(tx: Connection, business: Business, message: InboundMessage) -> int:
+def _count(tx: Connection, business: Business, message: InboundMessage, **window: float) -> Any:
+    """Count the message in its conversation; returns the row with what is known of that now."""
+    external = message.external_user_id or user_id(message.sender)
+    values = {"name": message.profile_name, **window}
+    if external is not None:
+        row = _COUNTED_BY_ID.first(tx, business=business.id, external=external, **values)
+    else:
+        row = _COUNTED_BY_ADDRESS.first(tx, business=business.id, **_spellings(message.sender), **values)
+    if row is not None:
+        return row
+    return _COUNTED.one(tx, conversation=_conversation(tx, business, message.sender, external), **values)
+
+
+def _conversation(tx: Connection, business: Business, address: str, external: str | None) -> int:
     """The customer's conversation, its row locked: messages of one conversation come in one after the other.
 
     Known by ExternalUserId first, then by any address form that reaches the same person; both of this business alone,
     for another one's Twilio account could say of anybody's number that it has any id.
     """
-    external = message.external_user_id or user_id(message.sender)
-    known = _known(tx, business, message.sender, external)
+    known = _known(tx, business, address, external)
     if known is None:
-        _add(tx, business, message.sender, external)
-        known = _known(tx, business, message.sender, external)
+        _add(tx, business, address, external)
+        known = _known(tx, business, address, external)
         assert known is not None, "a conversation that could not be added must be there"
     conversation_id, known_external = known
     if external is None or known_external == external:
@@ -175,7 +220,7 @@ def _conversation(tx: Connection, business: Business, message: InboundMessage) -
             tx.execute(update(business_clients).where(_bc.id == conversation_id).values(external_user_id=external))
     except exc.IntegrityError:
         # Nothing had this id a moment ago, or it would have been found by it: somebody has just taken it.
-        taken = _known(tx, business, message.sender, external)
+        taken = _known(tx, business, address, external)
         assert taken is not None, "whoever has the id must be there"
         conversation_id, _ = taken
     return conversation_id
@@ -186,17 +231,19 @@ def _known(tx: Connection, business: Business, address: str, external: str | Non
         known = _KNOWN_BY_ID.first(tx, business=business.id, external=external)
         if known is not None:
             return known.id, known.external_user_id
-    # The address itself, and the one other spelling that there may be.
-    known = _KNOWN_BY_ADDRESS.first(tx, business=business.id, address=address, variant=candidates(address)[-1])
+    known = _KNOWN_BY_ADDRESS.first(tx, business=business.id, **_spellings(address))
     return None if known is None else (known.id, known.external_user_id)
+
+
+def _spellings(address: str) -> dict[str, str]:
+    return {"address": address, "variant": candidates(address)[-1]}
 
 
 def _add(tx: Connection, business: Business, address: str, external: str | None) -> None:
     """A new conversation, unless somebody else has just added it; the customer may be known at another business."""
-    known = select(_c.id).where(_c.address == address).with_for_update(read=True, key_share=True)
-    client_id = None
+    client = None
     # Locked, and added anew if need be: `db repair` removes customers without a conversation.
-    while client_id is None:
+    while client is None:
         _NEW_CLIENT.run(tx, address=address)
-        client_id = tx.scalar(known)
-    _NEW_CONVERSATION.run(tx, business_id=business.id, client_id=client_id, external_user_id=external)
+        client = _CLIENT.first(tx, customer=address)
+    _NEW_CONVERSATION.run(tx, business_id=business.id, client_id=client.id, external_user_id=external)

@@ -15,7 +15,7 @@ from chatbotctl.core.storage.prepared import Prepared
 from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
 
 _i, _o, _t = inbound_messages.c, outbound_messages.c, turns.c
-_INSERT = Prepared(insert(outbound_messages))
+_INSERT = Prepared(insert(outbound_messages).returning(*outbound_messages.c))
 _PARTS = Prepared(select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part))
 #: The states of a part that may leave.
 _TO_LEAVE = (PartState.READY, PartState.SENDING)
@@ -31,22 +31,26 @@ _SENT = Prepared(
 )
 
 
-def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> None:
+def add_reply(tx: Connection, turn: Turn, bodies: Sequence[str], author: Author) -> list[OutboundPart]:
     """Put the parts of a turn's reply, which has none yet, into the outbox, numbered behind an earlier run's."""
     newest = turn.messages[-1]
-    for number, body in enumerate(bodies, start=turn.told_parts + 1):
-        _INSERT.run(
-            tx,
-            conversation_id=turn.conversation.id,
-            turn_id=turn.id,
-            author=author.value,
-            part=number,
-            # To the address that the customer wrote from just now, which need not be the one first known.
-            sender=turn.conversation.business_address,
-            recipient=newest.sender,
-            body=body,
-            epoch=turn.epoch,
+    return [
+        _record(
+            _INSERT.one(
+                tx,
+                conversation_id=turn.conversation.id,
+                turn_id=turn.id,
+                author=author.value,
+                part=number,
+                # To the address that the customer wrote from just now, which need not be the one first known.
+                sender=turn.conversation.business_address,
+                recipient=newest.sender,
+                body=body,
+                epoch=turn.epoch,
+            )
         )
+        for number, body in enumerate(bodies, start=turn.told_parts + 1)
+    ]
 
 
 def parts(tx: Connection, turn_id: int) -> list[OutboundPart]:

@@ -70,6 +70,7 @@ NEXT_SEQ = case((_bc.redo > 0, _FIRST_REDONE), else_=_bc.done_seq + 1)
 _is_simulated = select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
 _CLAIM, _CLAIM_SIMULATED = Prepared(_claimed), Prepared(_claimed.where(_is_simulated))
 _FENCE = Prepared(select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update())
+_HELD = Prepared(select(_bc.fence).where(_bc.id == bindparam("conversation")))
 _KEPT = Prepared(
     update(business_clients)
     .where(_bc.id == bindparam("conversation"), _bc.fence == bindparam("held"))
@@ -199,6 +200,24 @@ def check_fence(tx: Connection, lease: Lease) -> int:
     if row is None or row.fence != lease.fence:
         raise LeaseLost
     return int(row.epoch)
+
+
+def holds(tx: Connection, lease: Lease) -> bool:
+    """Lock the conversation for this transaction; returns whether the lease still counts."""
+    row = _FENCE.first(tx, conversation=lease.conversation_id)
+    return row is not None and row.fence == lease.fence
+
+
+def require_held(tx: Connection, lease: Lease) -> None:
+    """`check_fence` for what only reads, or asks outside: as of now, without locking. Raises LeaseLost."""
+    row = _HELD.first(tx, conversation=lease.conversation_id)
+    if row is None or row.fence != lease.fence:
+        raise LeaseLost
+
+
+def has_ended(tx: Connection, turn: Turn) -> bool:
+    """Whether the turn's end is written down."""
+    return tx.scalar(select(_t.state).where(_t.id == turn.id)) not in UNFINISHED
 
 
 def keep(tx: Connection, lease: Lease, lease_seconds: float) -> int:
