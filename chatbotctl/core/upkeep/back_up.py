@@ -57,5 +57,8 @@ def _require_free(file: Path, target: Path, *, force: bool) -> None:
         raise RefusedError(f"{target} is the database itself.", hint="Name another file.")
     if target.is_dir():
         raise RefusedError(f"{target} is a folder.", hint="Name a file in it.")
+    if target.exists() and not target.is_file():
+        # Root could put a file in the place of /dev/null, and every process of the machine would write into it.
+        raise RefusedError(f"{target} is a device or a pipe, which a copy cannot replace.", hint="Name a file.")
     if target.exists() and not force:
         raise AlreadyExists(f"{target} exists already.", hint="Name another file, or replace it with --force.")

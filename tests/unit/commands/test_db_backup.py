@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -91,6 +92,14 @@ def test_place_that_no_backup_can_have_is_refused(target: str, file: Path) -> No
     run = chatbotctl("db", "backup", target, "--force")
     assert run.code == 7
     assert file.read_bytes() == before
+
+
+def test_what_is_no_file_is_not_replaced_not_even_with_force() -> None:
+    os.mkfifo("pipe")
+    run = chatbotctl("db", "backup", "pipe", "--force")
+    assert run.code == 7
+    assert "pipe is a device or a pipe" in run.err
+    assert Path("pipe").is_fifo()
 
 
 def test_damaged_database_gets_no_backup_that_looks_like_one(file: Path) -> None:
