@@ -6,6 +6,7 @@ or Redis: the commands do, once they run.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -92,13 +93,22 @@ def main(args: list[str] | None = None) -> int:
         return failure.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception as failure:  # noqa: BLE001 - its words may hold a customer's text: only its type is shown
+    except Exception as failure:  # noqa: BLE001 - its words may hold a customer's text: they are not shown
         if session.debug:
             traceback.print_exc()
         output.error(
             ChatbotError(
-                f"Unexpected fault: {type(failure).__name__}.", hint="Run it again with --debug for the traceback."
+                f"Unexpected fault: {_in_words(failure)}.", hint="Run it again with --debug for the traceback."
             )
         )
         return 1
     return 0
+
+
+def _in_words(failure: Exception) -> str:
+    """The type of a fault that nobody foresaw; of one of the system's, also what that says, and of which file."""
+    kind = type(failure).__name__
+    if not isinstance(failure, OSError) or failure.errno is None:
+        return kind
+    of_file = f", {failure.filename}" if isinstance(failure.filename, str) else ""
+    return f"{kind} ({os.strerror(failure.errno)}{of_file})"

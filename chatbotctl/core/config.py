@@ -86,7 +86,7 @@ def config_path(flag: Path | None = None) -> Path | None:
     """The config file in force: --config, CHATBOTCTL_CONFIG, ./config.toml, the home's, the user's config folder's."""
     given = flag or (Path(os.environ["CHATBOTCTL_CONFIG"]) if os.environ.get("CHATBOTCTL_CONFIG") else None)
     if given is not None:
-        if not given.is_file():
+        if not _is_there(given):
             raise ConfigurationError(
                 f"The config file {given} does not exist.",
                 hint="Make one with `chatbotctl init`, or leave --config and CHATBOTCTL_CONFIG out.",
@@ -96,9 +96,20 @@ def config_path(flag: Path | None = None) -> Path | None:
 
     usual = Path(platformdirs.user_config_dir("chatbotctl", appauthor=False))
     for candidate in (Path("config.toml"), home_folder() / "config.toml", usual / "config.toml"):
-        if candidate.is_file():
+        if _is_there(candidate):
             return candidate
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file. Raises ConfigurationError where the system does not tell, as in another's folder."""
+    try:
+        return path.is_file()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be looked at: {exc.strerror}.",
+            hint="Run this as the user whom the folder belongs to, or name your own with CHATBOTCTL_HOME or --config.",
+        ) from exc
 
 
 def load(flag_config: Path | None = None, flags: Mapping[Key, object] | None = None) -> Loaded:

@@ -138,9 +138,15 @@ def require_unused(path: Path) -> None:
 
     Whoever has used a file in WAL mode, as chatbotctl does, keeps SQLite's shared lock on it for as long as it is open
     (sqlite.org/walformat.html, sqlite.org/lockingv3.html: 510 bytes behind the first GiB). Leases do not tell: those of
-    a server that was killed are still there, and an idle one has none.
+    a server that was killed are still there, and an idle one has none. RefusedError: this user may not write to it.
     """
-    with path.open("rb+") as file:
+    try:
+        opened_file = path.open("rb+")
+    except OSError as error:
+        raise RefusedError(
+            f"{path} cannot be written: {error.strerror}.", hint="Run this as the user whom it belongs to."
+        ) from error
+    with opened_file as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _FIRST_LOCK_BYTE)
         except OSError as error:

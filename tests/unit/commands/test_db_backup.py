@@ -287,6 +287,15 @@ def test_what_is_no_backup_is_refused_and_nothing_changes(what: str, file: Path)
     assert not list(Path.cwd().glob(".bot.db*"))
 
 
+def test_database_that_cannot_be_written_is_not_restored_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    backed_up()
+    Path("folder").mkdir()
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///folder")
+    run = chatbotctl("db", "restore", "copy.db", "--yes")
+    assert run.code == 7
+    assert "folder cannot be written: Is a directory." in run.err
+
+
 def test_postgresql_is_left_to_pg_restore_whose_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", POSTGRES)
     run = chatbotctl("db", "restore", "copy.dump")

@@ -114,6 +114,21 @@ def test_1_a_fault_of_our_own_shows_its_type_alone(monkeypatch: pytest.MonkeyPat
     assert run.err == "Error: Unexpected fault: ZeroDivisionError.\nTry: Run it again with --debug for the traceback.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_1_a_fault_of_the_systems_says_what_it_was() -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "chatbotctl", "slack", "manifest"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert run.returncode == 1
+    assert "Error: Unexpected fault: OSError (No space left on device).\n" in run.stderr
+
+
 @pytest.mark.parametrize(
     "args", [("thrad",), ("thread", "shwo"), ("--nope",), ("thread", "list", "--limit"), ("thread", "show", "1", "2")]
 )

@@ -146,6 +146,14 @@ def test_named_config_file_that_is_missing_is_an_error(tmp_path: Path, monkeypat
     assert "chatbotctl init" in str(refused().hint)
 
 
+def test_place_that_the_system_tells_nothing_of_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a folder of somebody else is; root, as whom tests may run, can look into those, but not at such a name."""
+    monkeypatch.setenv("CHATBOTCTL_HOME", str(tmp_path / ("x" * 300)))
+    error = refused()
+    assert "config.toml cannot be looked at: File name too long." in str(error)
+    assert "CHATBOTCTL_HOME" in str(error.hint)
+
+
 @pytest.mark.parametrize(
     "content", [b"[server\n", b"port = \n", b"\xff\xfe", f'[openai]\napi_key = "{CANARY}'.encode()]
 )
