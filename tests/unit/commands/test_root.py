@@ -178,6 +178,17 @@ def test_8_a_check_found_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert chatbotctl("cache", "verify").code == 8
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_exit_code_is_the_same_when_a_stream_is_closed(
+    closed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site.set_up(monkeypatch, tmp_path)
+    site.add("luna", number=NUMBER)
+    command = f"{sys.executable} -m chatbotctl business remove luna {closed}"
+    run = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert run.returncode == 7, run.stderr
+
+
 def test_130_ctrl_c_ends_a_command_that_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI
 ) -> None:
