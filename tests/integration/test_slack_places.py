@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from chatbotctl.core import secret_key
 from chatbotctl.core.config import Key
@@ -60,9 +61,11 @@ def test_channel_is_named_after_the_ai_thread_that_is_made_a_moment_later(
     with install(vendors, database_url=sqlite_database(tmp_path)) as core:
         add_business(core)
         accepted = take_in(core, "Hello")
-        deliver_next(core)
+        with capture_logs() as logs:
+            deliver_next(core)
         assert fake_slack.channels == {}
         assert states(core) == [("owed", "no_thread_yet")]
+        assert [log["log_level"] for log in logs] == ["debug"], "every new customer begins so: nothing to warn of"
 
         answer(core, "again")
         post_to_slack(core, accepted.conversation_id)

@@ -20,6 +20,8 @@ from chatbotctl.core.storage import businesses, conversations, slack_posts
 
 #: Seconds from when its first post was owed that a channel waits for the AI thread that it is to be named after.
 NAME_SECONDS = 5.0
+#: Why a post waits for that; nothing is wrong meanwhile.
+NO_THREAD_YET = "no_thread_yet"
 #: Calls to Slack that making a place and posting to it takes, a few of them tried anew.
 CALLS = 6
 
@@ -77,7 +79,7 @@ def _channel(
     template = services.settings.slack.channel_name_template
     if conversation.ai_thread is None and "{thread_id}" in template and owed.age < NAME_SECONDS:
         # The customer's first line is owed before the assistant was asked; a moment later there is a thread.
-        raise MirrorError("The AI thread is not there yet.", reason="no_thread_yet", retryable=True, retry_after=0.5)
+        raise MirrorError("The AI thread is not there yet.", reason=NO_THREAD_YET, retryable=True, retry_after=0.5)
     name = template.format(
         thread_id=conversation.ai_thread or str(conversation.id),
         business=business.name,

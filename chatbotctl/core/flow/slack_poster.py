@@ -18,7 +18,7 @@ from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.flow.slack_place import Standing, find_or_make, forget, lease_seconds
+from chatbotctl.core.flow.slack_place import NO_THREAD_YET, Standing, find_or_make, forget, lease_seconds
 from chatbotctl.core.flow.slack_words import post_of
 from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.slack import OwedPost
@@ -216,8 +216,12 @@ def _failed(services: Services, owed: OwedPost, error: OutsideError) -> None:
         wait = LATER.backoff(owed.attempts) if error.retry_after is None else LATER.asked(error.retry_after)
         # To be told when to come back is no failure: what fails later is tried again as soon as if it had never waited.
         is_attempt = error.retry_after is None or error.unknown_outcome
-        services.metrics.slack_post("postponed")
-        event("slack_postponed", level="warning", reason=reason, seconds=wait)
+        if reason == NO_THREAD_YET:
+            # So every new customer begins: it is no attempt, and nobody is to be warned of it.
+            event("slack_postponed", level="debug", reason=reason, seconds=wait)
+        else:
+            services.metrics.slack_post("postponed")
+            event("slack_postponed", level="warning", reason=reason, seconds=wait)
         with services.database.write() as tx:
             slack_posts.put_off(tx, owed, wait, reason, is_attempt=is_attempt)
         return
