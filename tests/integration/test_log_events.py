@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from chatbotctl.core import log
 from chatbotctl.core.config import Key
+from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.simulate import simulate
 from chatbotctl.core.storage import schema as tables
+from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.app import create_app
 from tests.fakes.loopback import Response
@@ -147,6 +151,27 @@ def test_a_posts_events_say_which_it_is(vendors: Vendors, tmp_path: Path, fake_s
         ("slack_postponed", 1, taken.conversation_id, "bakery", 1),
         ("slack_dead_letter", 1, taken.conversation_id, "bakery", 2),
     ]
+
+
+def test_a_database_that_stays_away_is_told_of_once(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sweeper and by the Slack poster, which go on looking all the time."""
+    looks: list[str] = []
+
+    @contextmanager
+    def away(_: Database) -> Iterator[Connection]:
+        looks.append(threading.current_thread().name)
+        raise StorageUnavailable
+        yield
+
+    with capture_logs() as logs, monkeypatch.context() as outage:
+        outage.setattr(Database, "read", away)
+        outage.setattr("chatbotctl.core.flow.slack_poster.IDLE_SECONDS", 0.01)
+        with running(core, slack=True):
+            eventually(lambda: looks.count("sweeper") > 3 and looks.count("slack-poster") > 3)
+            assert len(told(logs, "storage_unavailable")) == 2
+            assert len(told(logs, "worker_paused")) == 1
+            outage.undo()
+            eventually(lambda: any(log["event"] == "worker_resumed" for log in logs))
 
 
 def test_nothing_of_one_turn_sticks_to_what_comes_after_it(core: Core) -> None:

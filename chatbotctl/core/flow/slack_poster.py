@@ -70,13 +70,17 @@ class SlackPoster:
         return finished
 
     def _run(self) -> None:
+        is_away = False
         while not self._stopping.is_set():
             self._room.acquire()
             post = None
             try:
                 post = self._claim()
+                is_away = False
             except StorageUnavailable as error:
-                event("storage_unavailable", level="error", reason=error.message)
+                if not is_away:  # told once: an outage of hours must not fill the disk with it
+                    event("storage_unavailable", level="error", reason=error.message)
+                is_away = True
             if post is None:
                 self._room.release()
                 self._stopping.wait(IDLE_SECONDS)

@@ -225,4 +225,5 @@ class Worker:
             try:
                 self._sweep()
             except StorageUnavailable as error:
-                self._pause(error)
+                if not self._paused:  # told once: an outage of hours must not fill the disk with it
+                    self._pause(error)
