@@ -111,7 +111,10 @@ def number(typed: str) -> str:
 
 def one_line_reason(typed: str) -> str:
     """What `--reason` says, as it is stored: one line. Raises RefusedError."""
-    return _some("--reason", " ".join(_text("--reason", typed, LONGEST_REASON).split()))
+    reason = " ".join(_text("--reason", typed, LONGEST_REASON).split())
+    if not reason:
+        raise RefusedError("--reason is empty.", hint="Say why, for your colleagues; customers never see it.")
+    return reason
 
 
 def require_history_fits(history: object, backend: object) -> None:

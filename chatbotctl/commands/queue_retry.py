@@ -116,7 +116,7 @@ def drop(
         if dry_run:
             _tell_dry_run(core, wanted, "drop", as_json=as_json)
             return
-        output.confirm(f"Drop {_names(wanted)}? The customers get no answer.", yes=yes)
+        output.confirm(f"Drop {_names(wanted)}? {_dropped_means(wanted)}", yes=yes)
         done = _Done()
 
         def drop_it(id_: EntryId) -> None:
@@ -238,6 +238,12 @@ def _end(done: _Done, *, told: bool) -> None:
         if len(done.left) > NAMED:
             output.note(f"And {len(done.left) - NAMED:,} more.")
     raise typer.Exit(next(iter(done.left.values())).exit_code)
+
+
+def _dropped_means(ids: Sequence[EntryId]) -> str:
+    if all(id_.kind.value == "slack" for id_ in ids):
+        return "Slack does not get it; no customer notices."
+    return "The customers get no answer."
 
 
 def _names(ids: Sequence[EntryId]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -145,6 +146,7 @@ def _state(part: SentPart) -> str:
     return f"{part.state} ({part.delivery_status})" if part.delivery_status else part.state
 
 
-def _in_short(detail: object) -> str:
-    text = json.dumps(detail, ensure_ascii=False)
+def _in_short(detail: Mapping[str, object]) -> str:
+    rounded = {name: round(value, 1) if isinstance(value, float) else value for name, value in detail.items()}
+    text = json.dumps(rounded, ensure_ascii=False)
     return "" if text == "{}" else text.strip("{}").replace('"', "")

@@ -42,7 +42,7 @@ class EntryId:
             digits = text.removeprefix(letter)
             if text.startswith(letter) and digits.isascii() and digits.isdecimal():
                 # No database takes a larger number, not even to say that it has no such row.
-                return cls(kind, min(int(digits[:20]), 2**63 - 1))
+                return cls(kind, int(digits)) if len(digits) < 19 else None
         return None
 
 

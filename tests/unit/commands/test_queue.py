@@ -212,6 +212,18 @@ def test_turn_that_is_put_off_says_for_how_long() -> None:
     assert 90 < entry["next_attempt_seconds"] <= 100
 
 
+def test_timeline_rounds_how_long_a_turn_was_put_off_for() -> None:
+    postponed_turn(3.0784745161832756)
+    assert "code: send_failed, seconds: 3.1\n" in run("show", "1").out.replace(" \n", "\n")
+
+
+@pytest.mark.parametrize("typed", ["9" * 30, "s" + "9" * 19, "x", "", "٣"])
+def test_what_is_no_id_is_named_as_it_was_typed(typed: str) -> None:
+    done = run("show", typed)
+    assert done.code == 3
+    assert f"`{typed}` is no id of the queue." in done.err
+
+
 def test_thread_that_an_operator_holds_says_so() -> None:
     received()
     changed(tables.business_clients, held_by="operator")

@@ -202,10 +202,19 @@ def test_drop_is_asked_about_first() -> None:
     assert states() == {"1": "dead"}
 
 
+def test_no_customer_goes_without_an_answer_when_a_slack_post_is_dropped() -> None:
+    dead()
+    id_ = post("dead")
+    assert "no customer notices" in run("drop", id_, "--reason", "no").err
+    assert "The customers get no answer." in run("drop", id_, "1", "--reason", "no").err
+
+
 def test_drop_without_a_reason_is_a_usage_error() -> None:
     dead()
     assert run("drop", "1", "--yes").code == 2
-    assert run("drop", "1", "--reason", " ", "--yes").code == 7
+    empty = run("drop", "1", "--reason", " ", "--yes")
+    assert empty.code == 7
+    assert "for your colleagues" in empty.err
     assert run("drop", "--reason", "no", "--yes").code == 2
 
 
