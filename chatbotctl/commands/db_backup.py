@@ -25,7 +25,8 @@ def backup(
     Example: chatbotctl db backup /var/backups/chatbotctl-monday.db
     """
     from chatbotctl.core import secret_key
-    from chatbotctl.core.errors import RefusedError
+    from chatbotctl.core.errors import RefusedError, SchemaMismatch
+    from chatbotctl.core.storage import migrate
     from chatbotctl.core.upkeep.back_up import back_up
     from chatbotctl.core.upkeep.postgres_lines import dump_line
 
@@ -37,6 +38,12 @@ def backup(
                 "Nothing was copied: PostgreSQL's own pg_dump does that, while servers go on. It takes the password "
                 "from PGPASSWORD or ~/.pgpass.",
                 hint=dump_line(database.url, file),
+            )
+        if not database.is_absent and migrate.state(database).current is None:
+            # What `db restore` refuses must not pass for a backup.
+            raise SchemaMismatch(
+                f"{database.described} has no tables of chatbotctl's: there is nothing to copy.",
+                hint="See that CHATBOTCTL_HOME and DATABASE_URL are those of the server.",
             )
         size = back_up(database.file, file, force=force, progress=report.progress)
         home = core.loaded.home

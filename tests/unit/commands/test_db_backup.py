@@ -117,6 +117,15 @@ def test_database_that_is_not_there_is_not_found(monkeypatch: pytest.MonkeyPatch
     assert not Path("absent.db").exists()
 
 
+def test_database_of_something_else_gets_no_backup_that_restore_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other.db").touch()
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///other.db")
+    run = chatbotctl("db", "backup", "copy.db")
+    assert run.code == 6
+    assert "nothing to copy" in run.err
+    assert not Path("copy.db").exists()
+
+
 def test_postgresql_is_left_to_pg_dump_whose_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", POSTGRES)
     run = chatbotctl("db", "backup", "my copy.dump")
