@@ -72,8 +72,8 @@ def test_the_units_run_commands_that_there_are(path: Path) -> None:
 
 
 def test_the_page_tells_commands_that_there_are() -> None:
-    told = re.findall(r"(?:bin/chatbotctl|run --rm worker) ([a-z][^`;\n]*)", (DEPLOY / "README.md").read_text("utf-8"))
-    assert len(told) >= 3
+    told = re.findall(r"(?:\bctl|run --rm worker) ([a-z][^`;\n]*)", (DEPLOY / "README.md").read_text("utf-8"))
+    assert len(told) >= 5
     for line in told:
         require_command(shlex.split(line))
 
@@ -101,6 +101,14 @@ def test_whatever_is_stopped_has_more_time_than_it_takes_to_drain() -> None:
         assert seconds(service["stop_grace_period"]) > needed, name
     for path in UNITS:
         assert seconds(unit_values(path, "TimeoutStopSec")[0]) > needed, path.name
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_database_that_is_away_when_the_machine_comes_up_is_not_the_end(path: Path) -> None:
+    """A process that does not reach it ends with 5; systemd would give it up after the fifth time."""
+    assert unit_values(path, "Restart") == ["always"]
+    assert unit_values(path, "StartLimitIntervalSec") == ["0"]
+    assert "5" not in unit_values(path, "RestartPreventExitStatus")[0].split()
 
 
 def test_everything_that_is_waited_for_or_addressed_is_there() -> None:
