@@ -89,6 +89,7 @@ _BY_SQLITE_NAME = {
     "SQLITE_CORRUPT": _DAMAGED,
     "SQLITE_NOTADB": _NO_DATABASE_FILE,
     "SQLITE_FULL": _FULL,
+    "SQLITE_IOERR_SHMSIZE": _FULL,  # what whoever opens the file is told: there is no room for the index of its log
     "SQLITE_IOERR": _DISK,
 }
 #: What libpq says of a connection that never came about: all words of a line, the more telling lines first.
@@ -168,8 +169,8 @@ def _fault(error: Exception) -> Fault | None:
     if name == "SQLITE_ERROR":
         return _NO_TABLE if "no such" in str(raised) else None
     if name is not None:
-        # An extended name says more than we need: SQLITE_READONLY_DIRECTORY, SQLITE_IOERR_FSYNC.
-        return _BY_SQLITE_NAME.get("_".join(name.split("_")[:2]))
+        # An extended name mostly says more than we need: SQLITE_READONLY_DIRECTORY, SQLITE_IOERR_FSYNC.
+        return _BY_SQLITE_NAME.get(name) or _BY_SQLITE_NAME.get("_".join(name.split("_")[:2]))
     state = getattr(raised, "pgcode", None)
     if state is not None:
         return _BY_SQLSTATE.get(state) or (_LOST if state.startswith("08") else None)

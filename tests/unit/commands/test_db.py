@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from chatbotctl.core.storage.engine import Database
+from tests import installs
 from tests.cli import chatbotctl
 
 
@@ -135,3 +139,21 @@ def test_url_of_no_database_is_a_configuration_error(url: str, monkeypatch: pyte
 def test_new_database_file_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
     chatbotctl("db", "upgrade")
     assert (tmp_path / "chatbotctl.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_disk_without_room_for_so_much_as_a_look_is_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: whoever opens the file first needs a little room beside it. Here no file may grow to that."""
+    monkeypatch.setenv("DATABASE_URL", installs.sqlite_database(tmp_path))
+    run = subprocess.run(
+        [sys.executable, "-m", "chatbotctl", "db", "current"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 5
+    assert "its disk is full" in run.stderr
+    assert "Make room" in run.stderr
