@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from chatbotctl.core.errors import SchemaMismatch
+from chatbotctl.core.errors import ConflictError, SchemaMismatch
 from chatbotctl.core.storage.engine import Database
+from chatbotctl.core.storage.schema import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -75,7 +76,10 @@ def require_fitting(database: Database) -> None:
 
 
 def upgrade(database: Database) -> SchemaState:
-    """Migrate to the newest schema; safe to run twice and by several processes at once. Returns the state after it."""
+    """Migrate to the newest schema; safe to run twice and by several processes at once. Returns the state after it.
+
+    Raises SchemaMismatch, ConflictError (another program's tables are in the way), StorageUnavailable.
+    """
     from alembic import command
 
     before = state(database)
@@ -86,9 +90,24 @@ def upgrade(database: Database) -> SchemaState:
         with database.write() as tx:
             if not database.is_sqlite:
                 tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            _require_no_tables_of_others(tx)
             config = _config(tx)
             command.upgrade(config, "head")
     return state(database)
+
+
+def _require_no_tables_of_others(tx: Connection) -> None:
+    """Raise ConflictError when something else than chatbotctl has made tables that are called like ours."""
+    from alembic.runtime.migration import MigrationContext
+
+    if MigrationContext.configure(tx).get_current_revision() is not None:
+        return
+    taken = sorted(set(inspect(tx).get_table_names()) & set(metadata.tables))
+    if taken:
+        raise ConflictError(
+            f"The database is used by something else: it has a table `{taken[0]}` that is not chatbotctl's.",
+            hint="Make a database for chatbotctl alone, and name it in DATABASE_URL (database.url).",
+        )
 
 
 def _config(tx: Connection | None = None) -> Config:

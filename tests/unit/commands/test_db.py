@@ -47,6 +47,18 @@ def test_second_upgrade_has_nothing_to_do(database_url: str) -> None:
     assert "already" in run.out
 
 
+def test_database_of_something_else_is_left_alone(database_url: str) -> None:
+    database = Database(database_url)
+    database.make_file()
+    with database.write() as tx:
+        tx.exec_driver_sql("CREATE TABLE clients (name TEXT)")
+    database.close()
+    run = chatbotctl("db", "upgrade")
+    assert run.code == 6
+    assert "a table `clients` that is not chatbotctl's" in run.err
+    assert chatbotctl("db", "current", "--json").json["current"] is None
+
+
 def test_current_says_that_a_fresh_database_has_no_tables(database_url: str) -> None:
     run = chatbotctl("db", "current", "--json")
     assert run.code == 6
