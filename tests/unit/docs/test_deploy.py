@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 import shutil
@@ -126,6 +127,18 @@ def test_the_proxy_passes_on_to_the_servers_that_there_are() -> None:
     (port,) = {service["command"][service["command"].index("--port") + 1] for service in servers}
     addresses = {f"{service['networks']['inside']['ipv4_address']}:{port}" for service in servers}
     assert {server.split()[0] for server in nginx("server")} == addresses
+
+
+def test_no_other_container_can_be_given_a_servers_address() -> None:
+    """A worker that starts while a server is replaced, say; the server could not start then."""
+    (pool,) = compose()["networks"]["inside"]["ipam"]["config"]
+    given_out, subnet = ipaddress.ip_network(pool["ip_range"]), ipaddress.ip_network(pool["subnet"])
+    assert given_out.subnet_of(subnet)
+    for service in own_services().values():
+        if isinstance(service["networks"], dict):
+            address = ipaddress.ip_address(service["networks"]["inside"]["ipv4_address"])
+            assert address in subnet
+            assert address not in given_out
 
 
 def test_the_proxy_takes_what_the_server_takes_and_waits_as_long_as_that_may_need() -> None:
