@@ -124,6 +124,19 @@ def test_a_database_that_is_gone_makes_it_unready_but_not_dead(postgres_url: str
         assert client.get("/readyz").status_code == 200
 
 
+def test_a_database_that_takes_no_writes_makes_it_unready(postgres_url: str, postgres_server: str) -> None:
+    """As after a failover, when the name still leads to what is now the replica."""
+    with install(database_url=postgres_url) as core:
+        client = create_app(core).test_client()
+        for changed, status in (("SET default_transaction_read_only = on", 503), ("RESET ALL", 200)):
+            with services.administrator(postgres_server) as cursor:
+                cursor.execute(f'ALTER DATABASE "{core.database.url.database}" {changed}')
+            core.database.close()
+            answer = client.get("/readyz")
+            assert answer.status_code == status
+        assert answer.get_json()["database"] == "ok"
+
+
 def test_a_database_without_our_tables_makes_it_unready(tmp_path: Path) -> None:
     core = Core(config.load(flags={("database", "url"): f"sqlite:///{tmp_path / 'empty.db'}"}))
     try:

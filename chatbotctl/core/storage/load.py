@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from chatbotctl.core.records.slack import PostState
 from chatbotctl.core.records.turn import TurnState
@@ -31,6 +31,8 @@ class Load:
     slack_dead: int
 
 
+_IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean")
+
 # SQLite uses a partial index only where it finds the index's own condition in the question, to the letter: so states
 # are written out and not bound, and those of unfinished turns are named beside the one that is looked for.
 _DEAD_TURNS = select(func.count()).where(
@@ -52,3 +54,8 @@ def read(tx: Connection) -> Load:
         slack_oldest_seconds=slack_oldest_seconds,
         slack_dead=tx.scalar(_DEAD_POSTS) or 0,
     )
+
+
+def is_read_only(tx: Connection) -> bool:
+    """Whether PostgreSQL takes no writes: a replica, or one whose provider stopped them because its disk is full."""
+    return bool(tx.scalar(_IS_READ_ONLY))

@@ -54,7 +54,7 @@ class Vitals:
 
     def __init__(self, database: Database, *, ask_redis: Callable[[], float | None] | None) -> None:
         self._ask_redis = ask_redis
-        self._fitting = Lookout(lambda: migrate.require_fitting(database))
+        self._usable = Lookout(lambda: _require_usable(database))
         self._load = Lookout(lambda: _counted(database), keep_seconds=LOAD_SECONDS)
         #: The process is about to end: nothing is taken in any more, and `/readyz` says so.
         self.draining = False
@@ -70,7 +70,7 @@ class Vitals:
 
         Raises StorageUnavailable or SchemaMismatch when it cannot.
         """
-        self._fitting.latest()
+        self._usable.latest()
         if self.worker is not None and self.worker.paused:
             raise StorageUnavailable("The worker takes no turns: the database did not answer it a moment ago.")
         try:
@@ -101,6 +101,16 @@ class Vitals:
         if self._ask_redis is None:
             return RedisState.NOT_CONFIGURED
         return RedisState.UNREACHABLE if self._ask_redis() is None else RedisState.OK
+
+
+def _require_usable(database: Database) -> None:
+    """Raise SchemaMismatch or StorageUnavailable unless messages could be stored, as far as reading tells."""
+    migrate.require_fitting(database)
+    if database.is_sqlite:
+        return
+    with database.read() as tx:
+        if load.is_read_only(tx):
+            raise StorageUnavailable("The database is not usable at the moment: it is read-only.")
 
 
 def _counted(database: Database) -> Load:
