@@ -153,22 +153,29 @@ def test_a_posts_events_say_which_it_is(vendors: Vendors, tmp_path: Path, fake_s
     ]
 
 
-def test_a_database_that_stays_away_is_told_of_once(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the sweeper and by the Slack poster, which go on looking all the time."""
-    looks: list[str] = []
+def test_a_database_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each of those that go on asking it all the time."""
+    asking = ("sweeper", "slack-poster", "heartbeat")
+    asked: list[str] = []
 
     @contextmanager
-    def away(_: Database) -> Iterator[Connection]:
-        looks.append(threading.current_thread().name)
+    def away(_: Database, *, durable: bool = True) -> Iterator[Connection]:
+        asked.append(threading.current_thread().name)
         raise StorageUnavailable
         yield
 
-    with capture_logs() as logs, monkeypatch.context() as outage:
+    flags: dict[Key, object] = {("worker", "lease_seconds"): 1}
+    with (
+        install(flags=flags, database_url=sqlite_database(tmp_path)) as core,
+        capture_logs() as logs,
+        monkeypatch.context() as outage,
+    ):
         outage.setattr(Database, "read", away)
+        outage.setattr(Database, "write", away)
         outage.setattr("chatbotctl.core.flow.slack_poster.IDLE_SECONDS", 0.01)
         with running(core, slack=True):
-            eventually(lambda: looks.count("sweeper") > 3 and looks.count("slack-poster") > 3)
-            assert len(told(logs, "storage_unavailable")) == 2
+            eventually(lambda: all(asked.count(name) > 2 for name in asking))
+            assert len(told(logs, "storage_unavailable")) == len(asking)
             assert len(told(logs, "worker_paused")) == 1
             outage.undo()
             eventually(lambda: any(log["event"] == "worker_resumed" for log in logs))

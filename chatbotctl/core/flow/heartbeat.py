@@ -44,9 +44,13 @@ class Heartbeat:
         self.stop()
 
     def _run(self) -> None:
+        is_away = False
         while not self._stopped.wait(self._lease_seconds / 3):
             try:
                 with self._database.write(durable=False) as tx:
                     turns.renew(tx, self._owner, self._lease_seconds, self._working_on())
+                is_away = False
             except StorageUnavailable as error:
-                event("storage_unavailable", level="error", reason=error.message)
+                if not is_away:  # told once: an outage of hours must not fill the disk with it
+                    event("storage_unavailable", level="error", reason=error.message)
+                is_away = True
