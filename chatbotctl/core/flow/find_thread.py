@@ -80,7 +80,7 @@ def new_thread(services: Services, turn: Turn, assistant: Assistant, policy: Ret
 def customer_hash(turn: Turn) -> str:
     """A stable id of the customer for the provider's abuse monitoring that tells nothing about them.
 
-    From our own row numbers, not from the phone number: a number's hash is undone by trying all numbers.
+    From our own row's number, not from the customer's: a phone number's hash is undone by trying all of them.
     """
     text = f"chatbotctl:{turn.business.whatsapp_address}:{turn.conversation.client_id}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
