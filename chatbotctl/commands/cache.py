@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -47,7 +47,7 @@ def rebuild(ctx: typer.Context, dry_run: DryRunOption = False, as_json: JsonOpti
     gc.freeze()
     started = time.perf_counter()
     with _opened(ctx) as (core, cache):
-        done = run(core.database, cache, progress=_progress, dry_run=dry_run)
+        done = run(core.database, cache, progress=output.progress, dry_run=dry_run)
     seconds = time.perf_counter() - started
     if as_json:
         told = {"written": done.written, "removed": done.removed, "seconds": round(seconds, 3)}
@@ -71,7 +71,7 @@ def verify(ctx: typer.Context, as_json: JsonOption = False) -> None:
     found: Counter[str] = Counter()
     examples: list[Difference] = []
     with _opened(ctx) as (core, cache):
-        for difference in differences(core.database, cache, progress=_progress):
+        for difference in differences(core.database, cache, progress=output.progress):
             found[difference.kind.value] += 1
             if len(examples) < EXAMPLES:
                 examples.append(difference)
@@ -129,10 +129,6 @@ def show(
 def _opened(ctx: typer.Context) -> Iterator[tuple[Core, ThreadCache]]:
     with session_of(ctx).core() as core, core.strict_cache() as cache:
         yield core, cache
-
-
-def _progress(what: str, total: int | None, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-    return output.progress(what, total=total, unit=unit)
 
 
 def _wanted(core: Core, sender: str, to: str | None) -> tuple[CachedThread, str | None]:

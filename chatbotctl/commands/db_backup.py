@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from chatbotctl.commands import db_report as report
 from chatbotctl.commands import output
 from chatbotctl.commands.session import session_of
 
@@ -45,7 +44,7 @@ def backup(
                 f"{database.described} has no tables of chatbotctl's: there is nothing to copy.",
                 hint="See that CHATBOTCTL_HOME and DATABASE_URL are those of the server.",
             )
-        size = back_up(database.file, file, force=force, progress=report.progress)
+        size = back_up(database.file, file, force=force, progress=output.progress)
         home = core.loaded.home
     output.line(f"{database.described} is copied to {file} ({size / 1e6:,.1f} MB), and the copy is sound.")
     output.note(

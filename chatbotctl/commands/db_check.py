@@ -21,7 +21,7 @@ def check(ctx: typer.Context, as_json: JsonOption = False) -> None:
     from chatbotctl.core.upkeep.check_database import findings
 
     with session_of(ctx).core() as core:
-        found = findings(core.database, progress=report.progress)
+        found = findings(core.database, progress=output.progress)
     if as_json:
         output.json_document({"ok": not found, "findings": [report.as_document(finding) for finding in found]})
     elif not found:

@@ -44,7 +44,7 @@ def repair(
     with session_of(ctx).core() as core:
         if hold_pending:
             _hold(core, yes=yes, dry_run=dry_run)
-        found = findings(core.database, progress=report.progress)
+        found = findings(core.database, progress=output.progress)
         if not found:
             output.line("There is nothing to repair: the database is sound.")
             return
@@ -55,7 +55,7 @@ def repair(
         if dry_run or not mendable:
             raise typer.Exit(PROBLEMS_FOUND)
         output.confirm(f"Mend {report.problems(mendable)} in {core.database.described}?", yes=yes)
-        left = mend(core.database, found, progress=report.progress)
+        left = mend(core.database, found, progress=output.progress)
     _tell(found, left)
 
 
@@ -82,7 +82,7 @@ def _hold(core: Core, *, yes: bool, dry_run: bool) -> None:
         output.note(f"Would make dead letters of what is pending in {threads}, and of what Slack is owed.")
         return
     output.confirm(f"Make dead letters of what is pending in {threads}, and of what Slack is owed?", yes=yes)
-    held = hold(core.database, progress=report.progress, alone=False)
+    held = hold(core.database, progress=output.progress, alone=False)
     output.line(report.held(held))
     if held.busy:
         output.note(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chatbotctl.commands import output
@@ -24,11 +23,6 @@ _NAMES = {
     "slack_posts": ("Slack post", "Slack posts"),
     "turns": ("turn", "turns"),
 }
-
-
-def progress(what: str, total: int | None, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-    """Long work, as upkeep shows it."""
-    return output.progress(what, total=total, unit=unit)
 
 
 def as_document(finding: Finding) -> dict[str, object]:

@@ -50,10 +50,10 @@ def restore(
                 "--hold-pending`: what was pending in the dump may have been answered since.",
                 hint=restore_line(database.url, file),
             )
-        with restore_database.prepared(file, database.file, progress=report.progress) as backup:
+        with restore_database.prepared(file, database.file, progress=output.progress) as backup:
             output.note(_described(file, backup))
             output.confirm(f"Put it in the place of {database.described}?", yes=yes)
-            done = restore_database.restore(backup, database.file, keep_pending=keep_pending, progress=report.progress)
+            done = restore_database.restore(backup, database.file, keep_pending=keep_pending, progress=output.progress)
     output.line(f"{database.described} is restored from {file}.")
     _advise(backup, done)
 

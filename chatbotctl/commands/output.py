@@ -230,10 +230,10 @@ def ask_secret(prompt: str) -> str:
 
 
 @contextmanager
-def progress(what: str, *, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """Show how far long work has come; call the result with each number of things that were done.
 
-    On a terminal a bar with rate and time left, elsewhere a plain line now and then.
+    On a terminal a bar with rate and time left, elsewhere a plain line now and then. It is an upkeep `Progress`.
     """
     if _Quiet.on:
         yield lambda _: None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from chatbotctl.core.errors import AlreadyExists, NotFoundError, RefusedError, StorageUnavailable
 from chatbotctl.core.storage import sqlite_files
-from chatbotctl.core.upkeep.rebuild_cache import Progress
+from chatbotctl.core.upkeep.progress import Progress, pages
 
 
 def back_up(file: Path, target: Path, *, force: bool, progress: Progress) -> int:
@@ -35,20 +33,6 @@ def back_up(file: Path, target: Path, *, force: bool, progress: Progress) -> int
         _require_free(file, target, force=force)
         sqlite_files.take_name(copy, target)
     return target.stat().st_size
-
-
-@contextmanager
-def pages(progress: Progress, what: str, total: int) -> Iterator[sqlite_files.Pages]:
-    """Show how many of a file's `total` pages are done."""
-    done = 0
-    with progress(what, total, "pages") as advance:
-
-        def on_pages(now: int, _: int) -> None:
-            nonlocal done
-            advance(now - done)
-            done = now
-
-        yield on_pages
 
 
 def _require_free(file: Path, target: Path, *, force: bool) -> None:

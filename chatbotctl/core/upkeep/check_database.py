@@ -18,7 +18,7 @@ from chatbotctl.core.storage import consistency, integrity, sqlite_files
 from chatbotctl.core.storage.consistency import PROBES, Probe
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.upkeep.database_findings import Finding
-from chatbotctl.core.upkeep.rebuild_cache import Progress
+from chatbotctl.core.upkeep.progress import Progress
 
 #: Rows that are looked at in one transaction: some tenths of a second at most.
 PAGE = 5000

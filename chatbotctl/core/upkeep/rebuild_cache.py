@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from chatbotctl.core.addresses import PREFIX, readable_address
@@ -21,6 +20,7 @@ from chatbotctl.core.ports import ThreadCache
 from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage import cached_threads
 from chatbotctl.core.storage.engine import Database
+from chatbotctl.core.upkeep.progress import Progress
 
 #: Entries that are read, written and looked at again at a time.
 PAGE = 2000
@@ -28,10 +28,6 @@ PAGE = 2000
 PARTS = 2**16
 
 _BETWEEN = f"_{PREFIX}"
-
-#: Called with what is being done, how many there are to do (None: unknown) and their name; yields what is to be called
-#: with each number of things that were done.
-Progress = Callable[[str, int | None, str], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)

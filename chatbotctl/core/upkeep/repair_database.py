@@ -21,7 +21,7 @@ from chatbotctl.core.storage.schema import business_clients, clients, outbound_m
 from chatbotctl.core.upkeep.check_database import AGAIN, looked_at_again
 from chatbotctl.core.upkeep.database_findings import Finding
 from chatbotctl.core.upkeep.mend_conversation import changes, plan
-from chatbotctl.core.upkeep.rebuild_cache import Progress
+from chatbotctl.core.upkeep.progress import Progress
 
 #: What a dead letter says that was made of messages which were never brought to an end.
 LEFT_BEHIND = Failure(code="left_behind", message="It was never brought to an end; `db repair` has found it.")

@@ -17,8 +17,7 @@ from chatbotctl.core.errors import ConflictError, NotFoundError, RefusedError, S
 from chatbotctl.core.storage import consistency, migrate, sqlite_files
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.migrate import SchemaState
-from chatbotctl.core.upkeep.back_up import pages
-from chatbotctl.core.upkeep.rebuild_cache import Progress
+from chatbotctl.core.upkeep.progress import Progress, pages
 from chatbotctl.core.upkeep.repair_database import Held, hold
 
 

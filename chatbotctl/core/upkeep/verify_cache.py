@@ -15,7 +15,8 @@ from chatbotctl.core.ports import ThreadCache
 from chatbotctl.core.records.conversation import CachedThread
 from chatbotctl.core.storage import cached_threads
 from chatbotctl.core.storage.engine import Database
-from chatbotctl.core.upkeep.rebuild_cache import PAGE, Progress, known
+from chatbotctl.core.upkeep.progress import Progress
+from chatbotctl.core.upkeep.rebuild_cache import PAGE, known
 
 
 class Kind(enum.StrEnum):
