@@ -61,7 +61,7 @@ def repair(
 
 def _tell(found: Sequence[Finding], left: Sequence[Finding]) -> None:
     def rows(findings: Sequence[Finding]) -> set[tuple[object, ...]]:
-        return {(finding.code, finding.table, each) for finding in findings for each in finding.examples}
+        return {(finding.code, finding.table, each) for finding in findings for each in finding.places}
 
     mended = len(rows(found) - rows(left))
     output.line(f"Mended {mended:,} problem{'' if mended == 1 else 's'}.")

@@ -31,8 +31,8 @@ def as_document(finding: Finding) -> dict[str, object]:
     return {
         "code": finding.code,
         "table": finding.table,
-        "count": len(finding.examples),
-        "ids" if finding.table else "details": list(finding.examples[:JSON_EXAMPLES]),
+        "count": len(finding.places),
+        "ids" if finding.table else "details": list(finding.places[:JSON_EXAMPLES]),
         "problem": kind.problem,
         "repair": kind.remedy,
         "advice": kind.advice,
@@ -52,11 +52,11 @@ def show(found: Sequence[Finding]) -> None:
 
 def rows(finding: Finding) -> str:
     """How many rows, of what, and which: `2 threads (17, 40)`."""
-    shown = ", ".join(str(each) for each in finding.examples[:EXAMPLES])
+    shown = ", ".join(str(each) for each in finding.places[:EXAMPLES])
     if finding.table is None:
         return shown
-    more = ", ..." if len(finding.examples) > EXAMPLES else ""
-    return f"{amount(len(finding.examples), finding.table)} ({shown}{more})"
+    more = ", ..." if len(finding.places) > EXAMPLES else ""
+    return f"{amount(len(finding.places), finding.table)} ({shown}{more})"
 
 
 def amount(number: int, table: str) -> str:
@@ -67,7 +67,7 @@ def amount(number: int, table: str) -> str:
 
 def problems(found: Sequence[Finding]) -> str:
     """`1 problem`, `3 problems`: rows, and what the database says of itself."""
-    number = sum(len(finding.examples) for finding in found)
+    number = sum(len(finding.places) for finding in found)
     return f"{number:,} problem{'' if number == 1 else 's'}"
 
 

@@ -15,7 +15,7 @@ from chatbotctl.commands.session import session_of
 from chatbotctl.core.addresses import bare
 
 if TYPE_CHECKING:
-    from chatbotctl.core.records.backlog import Details, SentPart
+    from chatbotctl.core.records.backlog import Details, ReplyPart
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="12 a turn, s12 a Slack post, t12 a waiting thread.")]
 
@@ -142,7 +142,7 @@ def _show_said(found: Details) -> None:
         output.speech(who, at, found.text, style="green", translation=found.translation)
 
 
-def _state(part: SentPart) -> str:
+def _state(part: ReplyPart) -> str:
     return f"{part.state} ({part.delivery_status})" if part.delivery_status else part.state
 
 

@@ -29,8 +29,8 @@ def test_what_is_wrong_is_found(shop: Shop, situation: str) -> None:
 
     assert codes(found) == set(expected.split())
     for finding in found:
-        assert finding.examples, finding.code
-        assert len(finding.examples) == 1 or finding.code == "orphan", "nothing else is suspected"
+        assert finding.places, finding.code
+        assert len(finding.places) == 1 or finding.code == "orphan", "nothing else is suspected"
 
 
 @pytest.mark.parametrize("situation", WRONG)

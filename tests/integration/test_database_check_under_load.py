@@ -96,7 +96,7 @@ def test_a_repair_in_the_midst_of_work_mends_what_is_wrong_and_nothing_else(
         writing = [pool.submit(write_on, any_site, number, enough) for number in range(CUSTOMERS)]
         try:
             found = findings(database, progress=silent, moment=0)
-            assert [(finding.code, list(finding.examples)) for finding in found] == [
+            assert [(finding.code, list(finding.places)) for finding in found] == [
                 ("never_due", [lost.conversation_id])
             ]
             assert repair(database, found, progress=silent) == []

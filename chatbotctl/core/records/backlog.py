@@ -99,8 +99,8 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentPart:
-    """A part of a reply as it stands."""
+class ReplyPart:
+    """A part of a reply as it stands, whether it has left or not."""
 
     part: int
     author: Author
@@ -127,7 +127,7 @@ class Details:
     model: str | None = None
     #: One sentence without customer text.
     error: str | None = None
-    parts: tuple[SentPart, ...] = ()
+    parts: tuple[ReplyPart, ...] = ()
     events: tuple[Happened, ...] = ()
 
 

@@ -41,7 +41,7 @@ class ConversationFacts:
     turns: tuple[TurnFacts, ...]
 
 
-class Due(enum.Enum):
+class DueTime(enum.Enum):
     """What becomes of the time at which a conversation is due."""
 
     KEEP = enum.auto()
@@ -57,7 +57,7 @@ class Mending:
     done_seq: int
     reset_seq: int
     redo: int
-    due: Due
+    due: DueTime
     clear_lease: bool
     #: Unfinished turns (their ids) that become dead letters.
     ended: tuple[int, ...]

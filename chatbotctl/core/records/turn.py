@@ -34,7 +34,7 @@ class PartState(enum.StrEnum):
     #: WhatsApp (Twilio) took it.
     SENT = "sent"
     FAILED = "failed"
-    #: It may have got through: never sent again.
+    #: It may have got through: never sent again unasked. `queue retry` has it looked for first.
     UNKNOWN = "unknown"
     #: Never to leave: a reset, a take-over or a disabled business overtook it.
     WITHDRAWN = "withdrawn"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, or_, select
 
-from chatbotctl.core.records.backlog import Details, Entry, EntryId, Happened, Kind, SentPart
+from chatbotctl.core.records.backlog import Details, Entry, EntryId, Happened, Kind, ReplyPart
 from chatbotctl.core.records.conversation import Author, TranscriptEntry
 from chatbotctl.core.records.turn import PartState
 from chatbotctl.core.storage import backlog
@@ -57,7 +57,7 @@ def _turn(tx: Connection, entry: Entry) -> Details:
         model=row.model,
         error=row.error_message,
         parts=tuple(
-            SentPart(
+            ReplyPart(
                 part=part.part,
                 author=Author(part.author),
                 state=PartState(part.state),

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from chatbotctl.core.records.mending import ConversationFacts, Due, Mending, TurnFacts
+from chatbotctl.core.records.mending import ConversationFacts, DueTime, Mending, TurnFacts
 from chatbotctl.core.records.slack import PostState
 from chatbotctl.core.records.turn import Failure, PartState, TurnState
 from chatbotctl.core.storage import consistency, events
@@ -116,7 +116,7 @@ def mend(
     values = {"last_seq": wanted.last_seq, "done_seq": wanted.done_seq, "reset_seq": wanted.reset_seq}
     if with_redo:
         values["redo"] = wanted.redo
-    ready_at = {Due.KEEP: _bc.ready_at, Due.NOW: now(), Due.NEVER: null()}[wanted.due]
+    ready_at = {DueTime.KEEP: _bc.ready_at, DueTime.NOW: now(), DueTime.NEVER: null()}[wanted.due]
     tx.execute(
         update(business_clients)
         .where(_bc.id == conversation_id)

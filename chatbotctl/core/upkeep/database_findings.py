@@ -30,7 +30,7 @@ class Finding:
     #: The table whose ids they are; None: of the database itself.
     table: str | None
     #: All ids, in order; of the database itself what it says.
-    examples: Sequence[int | str]
+    places: Sequence[int | str]
 
     @property
     def kind(self) -> Kind:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chatbotctl.core.records.mending import ConversationFacts, Due, Mending, TurnFacts
+from chatbotctl.core.records.mending import ConversationFacts, DueTime, Mending, TurnFacts
 
 
 def plan(facts: ConversationFacts, *, hold: bool = False) -> Mending:
@@ -49,7 +49,7 @@ def changes(facts: ConversationFacts, wanted: Mending) -> bool:
     counters = (wanted.last_seq, wanted.done_seq, wanted.reset_seq, wanted.redo)
     return (
         counters != (facts.last_seq, facts.done_seq, facts.reset_seq, facts.redo)
-        or wanted.due is not Due.KEEP
+        or wanted.due is not DueTime.KEEP
         or wanted.clear_lease
         or bool(wanted.ended or wanted.uncovered)
     )
@@ -73,10 +73,10 @@ def _begun(ahead: list[TurnFacts], done: int) -> TurnFacts | None:
     return None
 
 
-def _due(facts: ConversationFacts, *, pending: bool) -> Due:
+def _due(facts: ConversationFacts, *, pending: bool) -> DueTime:
     if not pending:
-        return Due.KEEP if facts.is_due is None else Due.NEVER
-    return Due.KEEP if facts.is_due else Due.NOW
+        return DueTime.KEEP if facts.is_due is None else DueTime.NEVER
+    return DueTime.KEEP if facts.is_due else DueTime.NOW
 
 
 def _uncovered(turns: Iterable[TurnFacts], done: int) -> Iterable[tuple[int, int]]:

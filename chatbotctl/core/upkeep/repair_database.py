@@ -125,7 +125,7 @@ def _mendable(found: Sequence[Finding]) -> dict[str, list[int]]:
     wrong: dict[str, set[int]] = {}
     for finding in found:
         if finding.table is not None and finding.kind.remedy is not None:
-            wrong.setdefault(finding.table, set()).update(map(int, finding.examples))
+            wrong.setdefault(finding.table, set()).update(map(int, finding.places))
     return {table: sorted(ids) for table, ids in wrong.items()}
 
 
@@ -138,7 +138,7 @@ def _left(database: Database, found: Sequence[Finding], touched: Mapping[str, Se
             int(each)
             for finding in found
             if (finding.code, finding.table) == (probe.code, table)
-            for each in finding.examples
+            for each in finding.places
         }
         suspects[probe] = sorted(ids.union(touched.get(table, ())))
     return [finding for finding in found if finding.table is None] + looked_at_again(database, suspects)

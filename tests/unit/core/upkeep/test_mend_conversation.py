@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatbotctl.core.records.mending import ConversationFacts, Due, Mending, TurnFacts
+from chatbotctl.core.records.mending import ConversationFacts, DueTime, Mending, TurnFacts
 from chatbotctl.core.upkeep.mend_conversation import changes, plan
 
 SEQS = st.integers(0, 6)
@@ -48,7 +48,7 @@ def after(facts: ConversationFacts, wanted: Mending, messages: frozenset[int]) -
     turns = [replace(turn, unfinished=turn.unfinished and turn.id not in wanted.ended) for turn in facts.turns]
     for first, last in wanted.uncovered:
         turns.append(TurnFacts(id=100 + first, first_seq=first, upto_seq=last, unfinished=False))
-    due = {Due.KEEP: facts.is_due, Due.NOW: True, Due.NEVER: None}[wanted.due]
+    due = {DueTime.KEEP: facts.is_due, DueTime.NOW: True, DueTime.NEVER: None}[wanted.due]
     return replace(
         facts,
         last_seq=wanted.last_seq,
