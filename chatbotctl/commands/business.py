@@ -47,8 +47,8 @@ def list_(ctx: typer.Context, as_json: JsonOption = False) -> None:
     output.table(
         ("NAME", "NUMBER", "STATE", "BACKEND", "MODEL", "LANGUAGE"),
         [
-            (known.name, known.whatsapp_address, report.state(known), known.backend.value, known.model, known.language)
-            for known in known
+            (each.name, each.whatsapp_address, report.state(each), each.backend.value, each.model, each.language)
+            for each in known
         ],
     )
 

@@ -1,15 +1,20 @@
-"""The options that `business add` and `business update` share, and live business names for the shell's completion."""
+"""Options about businesses that several commands share, with live names for the shell's completion."""
 
 from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chatbotctl.commands.session import Session
 from chatbotctl.core.records.business import Backend, History, Layout
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from chatbotctl.core.records.business import Business
 
 
 def known_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -25,6 +30,13 @@ def known_names(ctx: typer.Context, incomplete: str) -> list[str]:
             return [known.name for known in businesses.listed(tx) if known.name.startswith(incomplete)]
     except ChatbotError:
         return []
+
+
+def only_of(tx: Connection, name: str | None) -> Business | None:
+    """The business that `--business` names, to which a list is narrowed, if any. Raises BusinessNotFound."""
+    from chatbotctl.core.storage import businesses
+
+    return None if name is None else businesses.by_name(tx, name)
 
 
 class Clearable(enum.StrEnum):
@@ -43,6 +55,9 @@ class Clearable(enum.StrEnum):
 
 
 NameOf = Annotated[str, typer.Argument(metavar="NAME", help="The business's name.", autocompletion=known_names)]
+BusinessOption = Annotated[
+    str | None, typer.Option("--business", metavar="NAME", help="Only this business's.", autocompletion=known_names)
+]
 
 BackendOption = Annotated[
     Backend | None,

@@ -9,7 +9,7 @@ import typer
 
 from chatbotctl.commands import moments, output
 from chatbotctl.commands import queue_words as words
-from chatbotctl.commands.business_options import known_names
+from chatbotctl.commands.business_options import BusinessOption, only_of
 from chatbotctl.commands.options import JsonOption
 from chatbotctl.commands.queue_retry import drop, retry
 from chatbotctl.commands.queue_show import show
@@ -24,10 +24,6 @@ queue_app = typer.Typer(
     help="The queue: what waits, runs and failed, and what to do about dead letters.\n\n"
     "Example: chatbotctl queue list --state dead",
 )
-
-BusinessOption = Annotated[
-    str | None, typer.Option("--business", metavar="NAME", help="Only this business's.", autocompletion=known_names)
-]
 
 
 class ListedState(enum.StrEnum):
@@ -60,7 +56,7 @@ def status(ctx: typer.Context, business: BusinessOption = None, as_json: JsonOpt
     from chatbotctl.core.storage import backlog
 
     with session_of(ctx).core() as core, core.database.read() as tx:
-        counted = backlog.count(tx, words.only_business(tx, business))
+        counted = backlog.count(tx, only_of(tx, business))
     if as_json:
         output.json_document(_status_json(counted))
         return
@@ -98,7 +94,7 @@ def list_(
             tx,
             states=states,
             kind=Kind(kind.value) if kind else None,
-            business=words.only_business(tx, business),
+            business=only_of(tx, business),
             limit=limit + 1,
         )
     shown = found[:limit]

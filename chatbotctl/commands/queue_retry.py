@@ -11,7 +11,7 @@ import typer
 
 from chatbotctl.commands import output
 from chatbotctl.commands import queue_words as words
-from chatbotctl.commands.business_options import known_names
+from chatbotctl.commands.business_options import known_names, only_of
 from chatbotctl.commands.options import DryRunOption, JsonOption, YesOption
 from chatbotctl.commands.session import session_of
 
@@ -144,7 +144,7 @@ def _every_dead(core: Core, business: str | None, code: str | None) -> list[Entr
     from chatbotctl.core.upkeep import dead_letters
 
     with core.database.read() as tx:
-        only = words.only_business(tx, business)
+        only = only_of(tx, business)
     return list(dead_letters.every_dead(core.services, kinds=(Kind.TURN, Kind.SLACK), business=only, code=code))
 
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 from chatbotctl.core.records.backlog import EntryId, Kind
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from chatbotctl.core.records.backlog import Entry
-    from chatbotctl.core.records.business import Business
 
 #: Our own code, or the vendor's -> what an operator does about it.
 _HELP = {
@@ -46,13 +43,6 @@ def entry_id(typed: str) -> EntryId:
             hint="A turn's is a number (12), a Slack post's begins with s (s12); `chatbotctl queue list` shows them.",
         )
     return id_
-
-
-def only_business(tx: Connection, name: str | None) -> Business | None:
-    """The business of `--business`, if any. Raises BusinessNotFound."""
-    from chatbotctl.core.storage import businesses
-
-    return None if name is None else businesses.by_name(tx, name)
 
 
 def duration(seconds: float | None) -> str | None:

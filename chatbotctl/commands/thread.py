@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbotctl.commands import moments, output, transcript
-from chatbotctl.commands.business_options import known_names
+from chatbotctl.commands.business_options import BusinessOption, only_of
 from chatbotctl.commands.options import DryRunOption, JsonOption, YesOption
 from chatbotctl.commands.session import session_of
 from chatbotctl.commands.which_thread import FromOption, IdArgument, ToOption, find_thread
@@ -34,10 +34,7 @@ def _since(text: str) -> float:
 @thread_app.command("list")
 def list_(
     ctx: typer.Context,
-    business: Annotated[
-        str | None,
-        typer.Option("--business", metavar="NAME", help="Only this business's.", autocompletion=known_names),
-    ] = None,
+    business: BusinessOption = None,
     held: Annotated[bool, typer.Option("--held", help="Only those that an operator holds.")] = False,
     since: Annotated[
         float | None,
@@ -55,10 +52,10 @@ def list_(
 
     Example: chatbotctl thread list --business luna-bakery --since 24h
     """
-    from chatbotctl.core.storage import businesses, conversations
+    from chatbotctl.core.storage import conversations
 
     with session_of(ctx).core() as core, core.database.read() as tx:
-        only = businesses.by_name(tx, business) if business is not None else None
+        only = only_of(tx, business)
         found = conversations.listed(tx, business=only, held=held, since=since, limit=limit + 1)
     shown = found[:limit]
     if as_json:
