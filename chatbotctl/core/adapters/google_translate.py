@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from chatbotctl.core.adapters.breaker import Breaker
 from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.errors import TranslationError
+from chatbotctl.core.language_tag import LONGEST_LANGUAGE
 from chatbotctl.core.records.assistant import Translation
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ POOL_SIZE = 64
 
 #: Answers that are about this text or this language: they say that Google is well.
 TEXT_REFUSED = (400, 413)
-
-#: Characters of a language's tag, which is what the store has room for; a longer one is no language.
-LONGEST_LANGUAGE = 20
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-translation",)
 #: Credentials files of workload identity and its kin.

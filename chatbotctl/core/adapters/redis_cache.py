@@ -48,7 +48,6 @@ class RedisCache:
             which is the operating system's: give an address where names resolve slowly).
         strict: raise OutsideError when Redis does not do what it is asked, be patient and never pause: for upkeep, not
             for messages.
-
         metrics: told of every look for a thread.
 
     Raises ConfigurationError when `url` is no Redis URL.

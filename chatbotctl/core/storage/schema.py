@@ -41,6 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import text as literal_sql
 
+from chatbotctl.core.addresses import LONGEST
 from chatbotctl.core.storage.engine import now
 
 metadata = MetaData(
@@ -54,8 +55,7 @@ metadata = MetaData(
 
 #: SQLite numbers rows by itself only in a column that is INTEGER to the letter.
 _Id = BigInteger().with_variant(Integer, "sqlite")
-#: Longest address: `whatsapp:` + country + `.ENT.` + 128 (providers.md), with room.
-_ADDRESS = String(160)
+_ADDRESS = String(LONGEST)
 #: What no store takes (NUL in PostgreSQL) or can even encode (lone surrogates).
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 

@@ -6,6 +6,7 @@ answers it through the whole path and sends nothing to a customer.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from chatbotctl.core.errors import ConfigurationError, OutsideError
@@ -71,8 +72,6 @@ def post_webhook(
 
 
 def _read(status: int, content: bytes) -> WebhookAnswer:
-    import json
-
     try:
         answer = json.loads(content)
     except ValueError:
