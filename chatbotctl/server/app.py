@@ -27,8 +27,6 @@ def create_app(core: Core, *, allow_unsigned: bool = False) -> Flask:
         core: stays the caller's to close.
         allow_unsigned: take webhooks for numbers that there is no auth token for. Only for a server that nobody but
             this machine can reach.
-
-    Raises ConfigurationError.
     """
     here = serving.Serving(core, allow_unsigned=allow_unsigned)
     app = _app_of(here.vitals)

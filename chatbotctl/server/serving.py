@@ -19,7 +19,7 @@ _EXTENSION = "chatbotctl"
 
 
 class Serving:
-    """One app's share of core. Raises ConfigurationError for settings that cannot be served with.
+    """One app's share of core.
 
     Arguments:
         allow_unsigned: as SignatureGate takes it.

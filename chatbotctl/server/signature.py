@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from chatbotctl.core.errors import ConfigurationError, SecretKeyError, SignatureRefused
+from chatbotctl.core.errors import SecretKeyError, SignatureRefused
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import SignatureCheck
 from chatbotctl.core.records.business import Business
@@ -29,19 +29,11 @@ class TrustedProxies:
     Our own, because waitress trusts one address or everybody, and werkzeug's ProxyFix asks nobody who they are.
 
     Arguments:
-        given: addresses and networks, such as `10.0.0.5` and `10.0.0.0/8`.
-
-    Raises ConfigurationError.
+        given: addresses and networks, such as `10.0.0.5` and `10.0.0.0/8`; the settings have checked them.
     """
 
     def __init__(self, given: Iterable[str]) -> None:
-        try:
-            self._networks = tuple(ipaddress.ip_network(text.strip(), strict=False) for text in given)
-        except ValueError as exc:
-            raise ConfigurationError(
-                "server.trusted_proxies has an entry that is no IP address or network.",
-                hint='Write them like ["10.0.0.5", "192.168.0.0/16"].',
-            ) from exc
+        self._networks = tuple(ipaddress.ip_network(text.strip(), strict=False) for text in given)
 
     def __contains__(self, peer: object) -> bool:
         try:

@@ -233,6 +233,9 @@ def test_unknown_section_of_the_file_suggests_the_nearest(config_file: Path) -> 
         (("openai", "timeout_seconds"), "nan", "finite number"),
         (("server", "trusted_proxies"), 5, 'must be a list, like ["10.0.0.1", '),
         (("server", "trusted_proxies"), ["10.0.0.1", CANARY], "no IP address or network, like 10.0.0.5"),
+        (("server", "trusted_proxies"), ["10.0.0.0/33"], "no IP address or network"),
+        (("server", "trusted_proxies"), ["10.0.0"], "no IP address or network"),
+        (("server", "trusted_proxies"), [""], "no IP address or network"),
         (("limits", "max_message_chars"), 0, "greater than or equal to 1"),
     ],
 )

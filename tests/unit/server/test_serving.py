@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from chatbotctl.core import config
-from chatbotctl.core.errors import ConfigurationError
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.serving import Serving
 
@@ -41,8 +40,3 @@ def test_nobody_waits_in_a_server_that_is_about_to_stop(core: Core) -> None:
     serving.vitals.draining = True
     with serving.patience() as seconds:
         assert seconds == 0
-
-
-def test_settings_that_cannot_be_served_with_are_named_before_the_start() -> None:
-    with pytest.raises(ConfigurationError, match=r"server\.trusted_proxies"):
-        config.load(flags={("server", "trusted_proxies"): ("a proxy",)})
