@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -328,15 +327,13 @@ def test_reply_does_not_wait_for_slack(monkeypatch: pytest.MonkeyPatch, fake_sla
     _with_slack(monkeypatch, fake_slack)
     printed: list[str] = []
 
-    def slow(*_: object, **__: object) -> bool:
-        time.sleep(0.5)
+    def post_all(*_: object, **__: object) -> bool:
         printed.append(sys.stdout.getvalue())  # type: ignore[attr-defined]
         return False
 
-    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.post_all", slow)
+    monkeypatch.setattr("chatbotctl.core.flow.slack_poster.post_all", post_all)
     run = simulate("Hello", "--slack", "--json")
     assert printed == [run.out]
-    assert run.json["elapsed_ms"] < 500
     assert "Slack has not taken everything yet" in run.err
 
 

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sqlalchemy.engine import make_url
 from chatbotctl.core.errors import ConfigurationError, StorageUnavailable
 from chatbotctl.core.storage import migrate
 from chatbotctl.core.storage.engine import Database, database_url
+from tests.installs import eventually
 from tests.services import administrator
 
 
@@ -220,14 +220,22 @@ def asking_for_passwords(url: str) -> Iterator[None]:
         cursor.execute("CREATE ROLE ann LOGIN PASSWORD 'other'")
         try:
             Path(name).write_text(f"local all ann scram-sha-256\nhost all ann all scram-sha-256\n{before}", "utf-8")
+            loaded_before = _rules_loaded_at(url)
             cursor.execute("SELECT pg_reload_conf()")
             # The postmaster takes the signal when it gets to it; what it then starts has the new rules.
-            time.sleep(0.3)
+            eventually(lambda: _rules_loaded_at(url) != loaded_before)
             yield
         finally:
             Path(name).write_text(before, "utf-8")
             cursor.execute("SELECT pg_reload_conf()")
             cursor.execute("DROP ROLE ann")
+
+
+def _rules_loaded_at(url: str) -> object:
+    """When the server last read its rules, as a connection that it starts now has it."""
+    with administrator(url) as cursor:
+        cursor.execute("SELECT pg_conf_load_time()")
+        return cursor.fetchone()
 
 
 def test_server_that_restarted_between_two_queries_is_met_with_a_new_connection(postgres_url: str) -> None:
