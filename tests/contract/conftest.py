@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatbotctl.core.storage.engine import Database
-from tests import installs, services
-
-
-@pytest.fixture(scope="session")
-def postgres_store(postgres_server: str) -> Iterator[str]:
-    """A migrated PostgreSQL database's URL. Emptied for each test, which takes less time than making one."""
-    with services.fresh_database(postgres_server) as url:
-        installs.migrate_database(url)
-        yield url
+from tests import installs
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

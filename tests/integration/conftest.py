@@ -9,7 +9,7 @@ import pytest
 
 from chatbotctl.core.config import Key
 from chatbotctl.core.wiring import Core
-from tests import installs, services
+from tests import installs
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.twilio_server import FakeTwilio
@@ -34,14 +34,6 @@ def gate(fake_openai: FakeOpenAI) -> Iterator[Gate]:
     fake_openai.reply = gate
     yield gate
     gate.open()
-
-
-@pytest.fixture(scope="session")
-def postgres_store(postgres_server: str) -> Iterator[str]:
-    """A migrated PostgreSQL database's URL. Emptied for each test, which takes less time than making one."""
-    with services.fresh_database(postgres_server) as url:
-        installs.migrate_database(url)
-        yield url
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-"""The documentation says what the code does: settings, errors, commands, the example config and every link."""
+"""The documentation says what the code does: settings, errors, commands and every link."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -21,7 +20,6 @@ from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.metrics import FIGURES
 from chatbotctl.core.setting_values import Language, SlackApi, WebAddress
 from chatbotctl.core.settings import Settings
-from chatbotctl.core.upkeep import config_file
 from chatbotctl.core.upkeep.database_findings import KINDS
 from chatbotctl.core.upkeep.repair_database import LEFT_BEHIND, RESTORED
 
@@ -113,46 +111,6 @@ def test_a_setting_is_explained_with_its_type_limits_default_and_names(setting: 
 def test_every_section_of_settings_has_its_heading() -> None:
     headings = re.findall(r"^## (.*)$", read("docs/settings.md"), re.MULTILINE)
     assert headings[-len(Settings.model_fields) :] == list(Settings.model_fields)
-
-
-# --- config.example.toml
-
-
-def without_comment_signs(text: str) -> str:
-    """The example with every `#key = value` in force; a sentence's `#` is followed by a space."""
-    return re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE)
-
-
-def test_the_example_config_in_the_project_is_the_one_that_init_writes() -> None:
-    assert read("config.example.toml") == config_file.example()
-
-
-def test_the_example_config_shows_every_setting_and_no_other() -> None:
-    shown = tomllib.loads(without_comment_signs(config_file.example()))
-    assert [f"{section}.{key}" for section, values in shown.items() for key in values] == list(FIELDS)
-
-
-def test_the_example_config_changes_nothing_as_it_stands() -> None:
-    assert Settings.model_validate(tomllib.loads(config_file.example())) == Settings()
-
-
-def test_the_example_configs_values_are_valid_and_the_defaults_where_there_are_some() -> None:
-    shown = tomllib.loads(without_comment_signs(config_file.example()))
-    in_force = Settings.model_validate(shown)
-    for setting, field in FIELDS.items():
-        section, key = setting.split(".")
-        if field.default not in (None, ()):
-            assert (setting, getattr(getattr(in_force, section), key)) == (setting, field.default)
-
-
-def test_the_example_config_names_the_plain_variables_that_there_are() -> None:
-    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", config_file.example())) - {"CHATBOTCTL_HOME"}
-    assert named == {*PLAIN_NAMES, "REDIS_HOST", "REDIS_PORT"} - {
-        # Set for tests and proxies, where the docs explain them; the example is for operators.
-        "TWILIO_API_BASE_URL",
-        "SLACK_API_BASE_URL",
-        "TRANSLATE_ENDPOINT",
-    }
 
 
 # --- errors.md

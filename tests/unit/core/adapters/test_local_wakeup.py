@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chatbotctl.core.adapters import local_wakeup
 from chatbotctl.core.adapters.local_wakeup import LocalWakeup
 from chatbotctl.core.records.conversation import Due
 from tests.installs import eventually
@@ -32,13 +31,3 @@ def test_without_a_listener_wake_ups_are_dropped_and_not_kept(wakeup: LocalWakeu
 
     eventually(lambda: heard)
     assert [due.conversation_id for due in heard] == [2]
-
-
-def test_flood_of_wake_ups_is_bounded(wakeup: LocalWakeup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_wakeup, "MOST_PENDING", 3)
-    wakeup.listen(handler=lambda _: True)
-
-    for conversation_id in range(10):
-        wakeup.wake(due=Due(conversation_id, 7), delay=3600)
-
-    assert len(wakeup._pending) == 3
