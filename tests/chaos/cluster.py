@@ -58,8 +58,6 @@ class Member:
         self.port = free_port()
         self.log_file = install.home / "logs" / f"{name}.log"
         self.log_file.parent.mkdir(exist_ok=True)
-        #: How often it was started.
-        self.starts = 0
         #: When it was killed (time.time()).
         self.killed_at: list[float] = []
         self._install = install
@@ -95,7 +93,6 @@ class Member:
         self.log_file.touch()
         self._log_before = self.log_file.stat().st_size
         self._process = self._launch(arguments, self._install.env({**self._environment, **environment}))
-        self.starts += 1
         if ready:
             self.wait_until_ready()
 

@@ -105,6 +105,8 @@ def scene(title: str, plan: Plan) -> Iterator[Scene]:
                 traffic.stop()
             took = wait_until_settled(made, seconds=plan.recovery, hasten=plan.hasten)
             sampler.stop()
+            if plan.rate:
+                report.note("moments at which every conversation was busy and the load fell behind", traffic.held_up)
             report.note("processes", ", ".join(member.name for member in made.members))
             report.note("recovered after the load's end in", f"{took:.1f} s")
             if plan.keep is not None:

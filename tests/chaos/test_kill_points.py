@@ -2,7 +2,7 @@
 
 How soon all is answered is that one's to judge: here it only bounds how long a broken test hangs.
 
-Another run with the same seed: `pytest tests/chaos -p randomly -p "randomly_seed=N"`, N as pytest prints it.
+Another run with the same seed: `pytest tests/chaos --randomly-seed=N`, N as pytest prints it.
 """
 
 from __future__ import annotations

@@ -149,11 +149,6 @@ class Traffic:
 
         return self._pool.submit(send)
 
-    @property
-    def through(self) -> int:
-        """Messages that were acknowledged."""
-        return sum(message.acknowledged is not None for message in list(self.messages))
-
     def _run(self) -> None:
         if self._rate == 0:
             return

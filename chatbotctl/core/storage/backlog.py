@@ -25,7 +25,7 @@ from chatbotctl.core.storage.schema import (
     slack_posts,
     turns,
 )
-from chatbotctl.core.storage.turns import NEXT_SEQ, PUT_OFF_UNTIL
+from chatbotctl.core.storage.turns import NEXT_SEQ, PUT_OFF_UNTIL, UNFINISHED
 
 _bc, _b, _c, _i, _o = business_clients.c, businesses.c, clients.c, inbound_messages.c, outbound_messages.c
 _p, _t = slack_posts.c, turns.c
@@ -61,12 +61,12 @@ _IS_FIRST = ~(
     .where(
         _before.c.conversation_id == _t.conversation_id,
         _before.c.first_seq < _t.first_seq,
-        _before.c.state.in_(("open", "answered")),
+        _before.c.state.in_(UNFINISHED),
     )
     .exists()
 )
 _turn_state = case(
-    (_t.state.not_in(("open", "answered")), _t.state),
+    (_t.state.not_in(UNFINISHED), _t.state),
     (and_(_bc.lease_until > now(), _IS_FIRST), "running"),
     (_t.next_at > now(), "postponed"),
     else_="waiting",
