@@ -150,7 +150,10 @@ def _told_by(path: Path) -> str:
         raise RefusedError(
             f"{path} is not a UTF-8 text.", hint="Save it as UTF-8, or give the text by --instructions."
         ) from exc
-    return _some(str(path), _text(str(path), text.replace("\r\n", "\n"), LONGEST_INSTRUCTIONS))
+    told = _text(str(path), text.replace("\r\n", "\n"), LONGEST_INSTRUCTIONS)
+    if not told:
+        raise RefusedError(f"{path} is empty.", hint="Write into it what the assistant is to be told.")
+    return told
 
 
 def _text(what: str, text: str, longest: int) -> str:
@@ -165,20 +168,24 @@ def _text(what: str, text: str, longest: int) -> str:
     return stripped
 
 
-def _some(what: str, text: str) -> str:
+def _some(option: str, text: str) -> str:
     if not text:
-        raise RefusedError(f"{what} is empty.", hint="`chatbotctl business update NAME --clear` sets values back.")
+        back = f"`chatbotctl business update NAME --clear {option.removeprefix('--')}`"
+        raise RefusedError(f"{option} is empty.", hint=f"Leave it out; {back} takes back what it has set.")
     return text
 
 
 def _too_long(what: str, longest: int) -> RefusedError:
-    return RefusedError(f"{what} is too long: {longest:,} characters are allowed.")
+    return RefusedError(f"{what} is too long: {longest:,} characters are allowed.", hint="Shorten it.")
 
 
 def _matching(option: str, typed: str, pattern: re.Pattern[str], what: str) -> str:
     value = _some(option, typed.strip())
     if len(value) > LONGEST_ID or not pattern.fullmatch(value):
-        raise RefusedError(f"{option} {_shown(typed)} is not {what} (up to {LONGEST_ID} characters, no spaces).")
+        raise RefusedError(
+            f"{option} {_shown(typed)} is not {what} (up to {LONGEST_ID} characters, no spaces).",
+            hint="Copy it from the AI provider's pages.",
+        )
     return value
 
 

@@ -29,6 +29,8 @@ _BESIDE = ("-wal", "-shm", "-journal")
 #: Where SQLite locks a file: the pending, the reserved and 510 shared bytes.
 _FIRST_LOCK_BYTE, _LOCK_BYTES = 0x40000000, 512
 
+_MAKE_ROOM = "See that you may write into the folder, and that its disk has room."
+
 #: Called with the pages that are done and how many there are.
 Pages = Callable[[int, int], None]
 
@@ -67,7 +69,7 @@ def new_file(beside: Path) -> Iterator[Path]:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError as error:
-        raise RefusedError(f"No file can be made in {path.parent}: {error.strerror}.") from error
+        raise RefusedError(f"No file can be made in {path.parent}: {error.strerror}.", hint=_MAKE_ROOM) from error
     try:
         yield path
     finally:
@@ -130,7 +132,7 @@ def take_name(path: Path, name: Path) -> None:
         path.replace(name)
         _folder_to_disk(name)
     except OSError as error:
-        raise RefusedError(f"{name} cannot be written: {error.strerror}.") from error
+        raise RefusedError(f"{name} cannot be written: {error.strerror}.", hint=_MAKE_ROOM) from error
 
 
 def require_unused(path: Path) -> None:

@@ -88,7 +88,7 @@ def _content(file: Path, backend: Backend) -> bytes:
     if suffix in TEXT_SUFFIXES:
         content = _text(file, content)
     if not content.strip():
-        raise RefusedError(f"{file} is empty.")
+        raise RefusedError(f"{file} is empty.", hint="Write something into it, or leave it out.")
     return content
 
 

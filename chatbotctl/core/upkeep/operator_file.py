@@ -16,7 +16,8 @@ def read_at_most(path: Path, size: int) -> bytes:
         with path.open("rb") as file:
             return file.read(size)
     except FileNotFoundError as exc:
-        raise NotFoundError(f"There is no file {path}.") from exc
+        hint = "Check the path; a relative one begins at the folder that you are in."
+        raise NotFoundError(f"There is no file {path}.", hint=hint) from exc
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "that is no file name"
-        raise RefusedError(f"{path} cannot be read: {reason}.") from exc
+        raise RefusedError(f"{path} cannot be read: {reason}.", hint="Name a file that you may read.") from exc

@@ -20,6 +20,8 @@ from chatbotctl.core.storage.migrate import SchemaState
 from chatbotctl.core.upkeep.progress import Progress, pages
 from chatbotctl.core.upkeep.repair_database import Held, hold
 
+_NAME_A_BACKUP = "Name a file that `chatbotctl db backup` wrote."
+
 
 @dataclass(frozen=True, slots=True)
 class Backup:
@@ -50,10 +52,10 @@ def prepared(source: Path, file: Path, *, progress: Progress) -> Iterator[Backup
     StorageUnavailable.
     """
     if not source.is_file():
-        raise NotFoundError(f"There is no file {source}.")
+        raise NotFoundError(f"There is no file {source}.", hint=_NAME_A_BACKUP)
     if file.exists():
         if source.samefile(file):
-            raise RefusedError(f"{source} is the database itself.", hint="Name a backup.")
+            raise RefusedError(f"{source} is the database itself.", hint=_NAME_A_BACKUP)
         sqlite_files.require_unused(file)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with sqlite_files.new_file(beside=file) as copy:
@@ -111,7 +113,7 @@ def _read(source: Path, copy: Path, progress: Progress) -> None:
         with progress("Checking it", None, "times"):
             damage = sqlite_files.damage(copy)
     except sqlite_files.Unreadable as error:
-        raise RefusedError(f"{source} is no SQLite database, or a damaged one.") from error
+        raise RefusedError(f"{source} is no SQLite database, or a damaged one.", hint=_NAME_A_BACKUP) from error
     if damage:
         raise RefusedError(f"{source} is damaged ({damage[0]}).", hint="Take another backup.")
 
@@ -119,7 +121,7 @@ def _read(source: Path, copy: Path, progress: Progress) -> None:
 def _examined(source: Path, copy: Path) -> Backup:
     with closing(Database(f"sqlite:///{copy}")) as database:
         if not migrate.has_our_tables(database):
-            raise RefusedError(f"{source} is no database of chatbotctl's.")
+            raise RefusedError(f"{source} is no database of chatbotctl's.", hint=_NAME_A_BACKUP)
         schema = migrate.state(database)
         if schema.newer:
             raise SchemaMismatch(

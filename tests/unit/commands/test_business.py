@@ -187,6 +187,8 @@ def test_reason_that_is_no_line_of_text_is_refused(reason: str) -> None:
     run = chatbotctl("business", "disable", "luna", "--reason", reason)
     assert run.code == 7
     assert "--reason" in run.err
+    assert "Try: " in run.err
+    assert "--clear" not in run.err
     assert site.show()["disabled"] is False
 
 

@@ -164,6 +164,7 @@ def test_instructions_file_that_is_no_text_is_refused(tmp_path: Path, content: b
     run = _add("--instructions-file", str(file))
     assert run.code == 7
     assert words in run.err
+    assert "Try: " in run.err
     assert _stored() == []
 
 
@@ -217,6 +218,7 @@ def test_value_that_cannot_be_is_refused_by_its_option(option: str, value: str, 
     run = _add(option, value)
     assert run.code == 7
     assert words in run.err
+    assert "Try: " in run.err
     assert option in run.err
     assert "canary" not in run.err
     assert _stored() == []

@@ -91,6 +91,7 @@ def test_place_that_no_backup_can_have_is_refused(target: str, file: Path) -> No
     before = file.read_bytes()
     run = chatbotctl("db", "backup", target, "--force")
     assert run.code == 7
+    assert "Try: " in run.err
     assert file.read_bytes() == before
 
 
@@ -291,6 +292,7 @@ def test_what_is_no_backup_is_refused_and_nothing_changes(what: str, file: Path)
 
     assert run.code == (3 if what == "absent" else 7)
     assert named in run.err
+    assert "Try: " in run.err
     assert file.read_bytes() == before
     assert copies() == []
     assert not list(Path.cwd().glob(".bot.db*"))

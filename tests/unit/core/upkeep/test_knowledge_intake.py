@@ -82,6 +82,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, conte
     with pytest.raises(RefusedError) as caught:
         knowledge_intake.read([file], OFFLINE)
     assert f"{file} {words}" in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_kind_that_nobody_reads_is_refused_for_openai_too(tmp_path: Path) -> None:

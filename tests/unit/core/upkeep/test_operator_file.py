@@ -18,8 +18,9 @@ def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"There is no file .*nothing\.md\."):
+    with pytest.raises(NotFoundError, match=r"There is no file .*nothing\.md\.") as caught:
         read_at_most(tmp_path / "nothing.md", 5)
+    assert "Check the path" in str(caught.value.hint)
 
 
 def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
