@@ -134,10 +134,10 @@ def test_wait_that_would_outlast_the_deadline_is_not_begun() -> None:
 def test_each_attempt_is_allowed_what_is_left_of_the_deadline() -> None:
     attempt, left = script(BUSY, BUSY, "done")
 
-    policy(deadline=10).run(attempt)
+    policy(deadline=600).run(attempt)
 
     assert left == sorted(left, reverse=True)
-    assert all(9 < seconds <= 10 for seconds in left)
+    assert all(500 < seconds <= 600 for seconds in left)
 
 
 def test_attempt_that_could_not_be_worth_it_is_not_begun() -> None:
@@ -149,14 +149,10 @@ def test_attempt_that_could_not_be_worth_it_is_not_begun() -> None:
 
 
 def test_calls_of_one_policy_share_its_deadline() -> None:
-    shared = policy(deadline=0.6)
-    slow = OutsideError("slow", retryable=True, retry_after=0.2)
+    first_call_took = 20.0
+    shared = RetryPolicy(attempts=3, deadline=30, backoff=0.01, started=time.monotonic() - first_call_took)
+    attempt, left = script("done")
 
-    with pytest.raises(OutsideError):
-        shared.run(script(slow)[0])
-    attempt, left = script(slow, "done")
-    time.sleep(0.1)
+    shared.run(attempt)
 
-    with pytest.raises(OutsideError, match="slow"):
-        shared.run(attempt)
-    assert len(left) == 1, "what the first call took is gone"
+    assert left[0] <= 10.0
