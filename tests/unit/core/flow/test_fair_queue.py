@@ -27,6 +27,32 @@ def test_business_with_a_flood_leaves_threads_to_the_others() -> None:
     assert queue.take() == Due(100, QUIET)
 
 
+def test_business_that_is_done_with_one_conversation_may_begin_one_more() -> None:
+    queue = FairQueue(threads=4, share=0.5)
+    for number in range(6):
+        queue.add(Due(number, FLOODED))
+    first, second, none = queue.take(), queue.take(), queue.take()
+    assert first is not None
+    assert (second, none) == (Due(1, FLOODED), None)
+
+    queue.done(first)
+
+    assert [queue.take(), queue.take()] == [Due(2, FLOODED), None]
+
+
+def test_no_more_run_than_there_are_threads_however_many_businesses_wait() -> None:
+    queue = FairQueue(threads=2, share=0.5)
+    for business in range(5):
+        queue.add(Due(business, business))
+    first, second, none = queue.take(), queue.take(), queue.take()
+    assert first is not None
+    assert (second, none) == (Due(1, 1), None)
+
+    queue.done(first)
+
+    assert [queue.take(), queue.take()] == [Due(2, 2), None]
+
+
 def test_thread_that_is_free_again_is_handed_on() -> None:
     queue = FairQueue(threads=1, share=0.1)
     queue.add(Due(1, FLOODED))
