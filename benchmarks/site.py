@@ -68,7 +68,7 @@ class Store:
 def store(name: str, *, backend: str = "chat") -> Iterator[Store]:
     """Databases of the kind `name`, the product's with its tables and load.BUSINESSES businesses.
 
-    SQLite runs as the product sets it up (WAL, synchronous=FULL), PostgreSQL with fsync on.
+    Commits are as durable as always: SQLite runs as the product sets it up, PostgreSQL with fsync on.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatbotctl-bench-")))
