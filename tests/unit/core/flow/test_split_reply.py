@@ -91,8 +91,8 @@ def test_code_that_spans_messages_is_closed_and_opened_again() -> None:
     assert len(parts) > 3
     assert all(part.count("```") % 2 == 0 for part in parts)
     assert all(units(part) <= 100 for part in parts)
-    lines = [line.strip("`") for part in parts for line in part.split("\n")]
-    assert [line for line in lines if "step" in line] == code.split("\n")
+    blocks = [block for part in parts for block in regex.findall("```(.*?)```", part, regex.DOTALL)]
+    assert "\n".join(blocks) == code, "no line lost, doubled or moved"
 
 
 def test_code_that_ends_at_a_cut_leaves_no_empty_fence_behind() -> None:
