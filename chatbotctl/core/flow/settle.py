@@ -54,7 +54,7 @@ def _postpone(services: Services, turn: Turn, code: str, *, at_least: float = 0.
         turns.check_fence(tx, turn.lease)
         turns.postpone(tx, turn, wait, code=code)
     services.metrics.retried("turn")
-    event("turn_postponed", level="warning", seconds=wait, code=code)
+    event("turn_postponed", level="warning", seconds=round(wait, 1), code=code)
     return wait
 
 
@@ -91,7 +91,7 @@ def _end(
     services.waiters.ended(turn.conversation.id)
     code = failure.code if failure else None
     services.metrics.turn_ended(turn.business.name, state.value, code)
-    event("turn_ended", state=state.value, code=code)
+    event("turn_ended", level="error" if state is TurnState.DEAD else "info", state=state.value, code=code)
     return due
 
 

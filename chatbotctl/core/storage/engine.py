@@ -202,7 +202,11 @@ class Database:
     @property
     def is_absent(self) -> bool:
         """Whether the SQLite file is yet to be made."""
-        return self.file is not None and not self.file.exists()
+        try:
+            return self.file is not None and not self.file.exists()
+        except OSError:
+            # In a folder that may not be looked into: to open it says that in words.
+            return False
 
     def make_file(self) -> None:
         """Make the SQLite file, if it is absent, for its owner's eyes only: it holds what customers write.

@@ -221,7 +221,10 @@ def has_ended(tx: Connection, turn: Turn) -> bool:
 
 
 def keep(tx: Connection, lease: Lease, lease_seconds: float) -> int:
-    """`check_fence` that also renews the lease: for `lease_seconds` from now on nobody else takes the conversation."""
+    """`check_fence` that also renews the lease: for `lease_seconds` from now on nobody else takes the conversation.
+
+    Raises LeaseLost.
+    """
     row = _KEPT.first(tx, conversation=lease.conversation_id, held=lease.fence, lease_seconds=lease_seconds)
     if row is None:
         raise LeaseLost
