@@ -92,6 +92,14 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "overdue",
         "overdue",
     ),
+    "a turn that cannot be begun": (
+        """
+        INSERT INTO events (conversation_id, kind) VALUES ({a}, 'turn_not_begun');
+        INSERT INTO events (conversation_id, kind) VALUES ({a}, 'received')
+        """,
+        "turn_not_begun",
+        "turn_not_begun",
+    ),
     "leased until tomorrow": (
         "UPDATE business_clients SET owner = 'one', lease_until = {now} + 86400 WHERE id = {a}",
         "lease_too_long",

@@ -10,18 +10,26 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from chatbotctl.core.errors import LeaseLost, StorageUnavailable
 from chatbotctl.core.flow.fair_queue import FairQueue
 from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
-from chatbotctl.core.flow.settle import settle_crashed
+from chatbotctl.core.flow.settle import LATER, settle_crashed
 from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.conversation import Due
-from chatbotctl.core.records.turn import Turn
-from chatbotctl.core.storage import turns
+from chatbotctl.core.records.turn import Lease, Turn
+from chatbotctl.core.storage import not_begun, turns
+from chatbotctl.core.storage.database_faults import UnreadableRow
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def worker_name() -> str:
@@ -39,14 +47,25 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
     Raises StorageUnavailable.
     """
     settings = services.settings.worker
-    # Durable: who goes on after a power cut has to know that the assistant may have been asked.
-    with services.database.write() as tx:
-        lease = turns.claim(
+
+    def claimed(tx: Connection) -> Lease | None:
+        return turns.claim(
             tx, conversation_id, owner=owner, lease_seconds=settings.lease_seconds, simulated_only=simulated_only
         )
-        if lease is None:
-            return None
-        turn = turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
+
+    def begin() -> Turn | None:
+        # Durable: who goes on after a power cut has to know that the assistant may have been asked.
+        with services.database.write() as tx:
+            lease = claimed(tx)
+            return None if lease is None else turns.open_turn(tx, lease, one_message=settings.quiet_seconds == 0)
+
+    def put_off(error: str) -> float | None:
+        # The claim went with its transaction.
+        return _put_off(services, conversation_id, claimed, error)
+
+    turn = _guarded(begin, put_off)
+    if not isinstance(turn, Turn):
+        return turn
     with about(
         turn=turn.id,
         conversation=conversation_id,
@@ -63,15 +82,52 @@ def work_once(services: Services, conversation_id: int, *, owner: str, simulated
 
 def _run_guarded(services: Services, turn: Turn) -> float | None:
     """Run a turn, and put it off when it meets a fault of our own. Raises LeaseLost or StorageUnavailable."""
+
+    def kept(tx: Connection) -> Lease:
+        turns.check_fence(tx, turn.lease)
+        return turn.lease
+
+    def settle(error: str) -> float | None:
+        event("turn_crashed", level="error", error=error)
+        # What cannot be read to run the turn may be what is needed to end it.
+        return _guarded(
+            lambda: settle_crashed(services, turn),
+            lambda again: _put_off(services, turn.lease.conversation_id, kept, again),
+        )
+
+    return _guarded(lambda: run_turn(services, turn), settle)
+
+
+def _guarded(step: Callable[[], T], otherwise: Callable[[str], U]) -> T | U:
+    """What `step` returns; where it meets a fault of our own, what `otherwise` does of that fault's type.
+
+    Raises LeaseLost or StorageUnavailable.
+    """
     try:
-        return run_turn(services, turn)
-    except (LeaseLost, StorageUnavailable):
-        raise
-    except Exception as error:  # noqa: BLE001 - the per-turn guard: one bad turn must not take the worker down
+        return step()
+    except Exception as error:  # the per-turn guard: one bad turn must not take the worker down
+        if isinstance(error, LeaseLost | StorageUnavailable) and not isinstance(error, UnreadableRow):
+            raise
         # The type alone: an exception's words may quote the customer.
-        kind = type(error).__name__
-        event("turn_crashed", level="error", error=kind)
-        return settle_crashed(services, turn)
+        return otherwise(type(error).__name__)
+
+
+def _put_off(
+    services: Services, conversation_id: int, have: Callable[[Connection], Lease | None], error: str
+) -> float | None:
+    """Put off a conversation of whose turn nothing can be read, which would else be tried at every sweep.
+
+    Arguments:
+        have: makes sure, in the transaction that it is given, that the conversation is ours; None: it is not.
+    """
+    with services.database.write() as tx:
+        lease = have(tx)
+        if lease is None:
+            return None
+        seconds = not_begun.put_off(tx, lease, LATER.backoff, error=error)
+    services.metrics.retried("turn")
+    event("turn_not_begun", level="error", conversation=conversation_id, error=error, seconds=seconds)
+    return seconds
 
 
 class Worker:

@@ -16,6 +16,7 @@ from chatbotctl.core.records.backlog import Backlog, Depths, Entry, EntryId, Ent
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.storage.engine import now
+from chatbotctl.core.storage.not_begun import IS_NOT_BEGUN, NOT_BEGUN
 from chatbotctl.core.storage.schema import (
     business_clients,
     businesses,
@@ -48,10 +49,12 @@ _DROPPED_POST: ColumnElement[bool] = literal_column("slack_posts.state = 'droppe
 _PENDING = and_(_bc.ready_at.is_not(None), or_(_bc.last_seq > _bc.done_seq, _bc.redo > 0))
 _IS_HELD = _bc.held_by == HeldBy.OPERATOR
 _IS_LEASED = and_(_bc.ready_at.is_not(None), _bc.lease_until > now())
+#: Without a turn that could say so: it cannot be begun.
+_IS_PUT_OFF = and_(_bc.ready_at > now(), IS_NOT_BEGUN)
 _DEPTH = case(
     (_IS_HELD, "held"),
     (_IS_LEASED, "running"),
-    (now() < PUT_OFF_UNTIL, "postponed"),
+    (or_(now() < PUT_OFF_UNTIL, _IS_PUT_OFF), "postponed"),
     (_bc.ready_at <= now(), "due"),
     else_="waiting",
 )
@@ -71,6 +74,7 @@ _turn_state = case(
     (_t.next_at > now(), "postponed"),
     else_="waiting",
 )
+_thread_state = case((_IS_PUT_OFF, EntryState.POSTPONED.value), else_=EntryState.WAITING.value)
 _post_state = case(
     (_p.state.not_in(("owed", "posting")), _p.state),
     (and_(_p.state == "posting", _p.lease_until > now()), "running"),
@@ -244,10 +248,10 @@ def _queries(state: EntryState, kind: Kind | None) -> list[_Query]:
     if kind is not Kind.SLACK:
         query = _turns().where(turn if turn is not None else and_(_OPEN_TURN, _turn_state == state.value))
         found.append(query.order_by(_t.id))
-        if state is EntryState.WAITING:
+        if state in (EntryState.WAITING, EntryState.POSTPONED):
             has_turn = select(_t.id).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).exists()
             waiting = and_(_bc.ready_at.is_not(None), _bc.last_seq > _bc.done_seq, ~has_turn)
-            found.append(_threads().where(waiting).order_by(_bc.ready_at))
+            found.append(_threads().where(waiting, _thread_state == state.value).order_by(_bc.ready_at))
     if kind is not Kind.TURN:
         query = _posts().where(post if post is not None else and_(_OPEN_POST, _post_state == state.value))
         # By time: by number, SQLite would walk through all posts that ever were in their order.
@@ -283,10 +287,10 @@ def _threads() -> _Query:
         select(
             literal_column(f"'{Kind.THREAD}'").label("kind"),
             _bc.id,
-            literal_column(f"'{EntryState.WAITING}'").label("state"),
+            _thread_state.label("state"),
             literal_column("0").label("attempts"),
-            literal_column("NULL").label("next_in"),
-            literal_column("NULL").label("code"),
+            (_bc.ready_at - now()).label("next_in"),
+            case((IS_NOT_BEGUN, NOT_BEGUN)).label("code"),
             literal_column("NULL").label("reason"),
             _i.received_at.label("since"),
             _i.simulated,

@@ -35,6 +35,7 @@ from chatbotctl.core.records.conversation import HeldBy
 from chatbotctl.core.records.slack import PostState
 from chatbotctl.core.records.turn import PartState
 from chatbotctl.core.storage.engine import Database, now
+from chatbotctl.core.storage.not_begun import IS_NOT_BEGUN
 from chatbotctl.core.storage.schema import (
     business_clients,
     clients,
@@ -213,6 +214,7 @@ _CONVERSATIONS = (
         business_clients,
         _in_conversation(_is_pending, _bc.ready_at < now() - LATE, _bc.held_by == HeldBy.ASSISTANT, ~_is_leased),
     ),
+    Probe("turn_not_begun", business_clients, _in_conversation(_is_pending, IS_NOT_BEGUN)),
     Probe("lease_too_long", business_clients, _in_conversation(_bc.lease_until > now() + FAR)),
     Probe("half_a_lease", business_clients, _in_conversation(_bc.owner.is_(None) != _bc.lease_until.is_(None))),
 )

@@ -126,8 +126,16 @@ _BY_WORDS: tuple[tuple[tuple[str, ...], Fault], ...] = (
 )
 
 
+class UnreadableRow(StorageUnavailable):
+    """What one row holds cannot be read. The database is there all the same, and so are the other rows."""
+
+
 def unavailable(error: Exception, url: URL) -> StorageUnavailable:
     """The error to raise for what a driver, or the pool, has raised."""
+    if _is_of_a_row(error):
+        return UnreadableRow(
+            "The database holds a row that cannot be read.", hint=f"Restore a backup of {_place(url)}."
+        )
     fault = _fault(error)
     if fault is None:
         known = getattr(_driver_error(error), "pgcode", None)
@@ -159,6 +167,12 @@ def _place(url: URL) -> str:
         return str(url.database)
     host = url.host or url.query.get("host")
     return f"{host}:{url.port or 5432}" if isinstance(host, str) else "this machine's socket"
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Text that is no UTF-8 (which the driver says by words alone), or what PostgreSQL calls data_corrupted."""
+    raised = _driver_error(error)
+    return getattr(raised, "pgcode", None) == "XX001" or str(raised).startswith("Could not decode to UTF-8")
 
 
 def _fault(error: Exception) -> Fault | None:

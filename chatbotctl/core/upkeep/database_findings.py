@@ -109,6 +109,12 @@ KINDS: dict[str, Kind] = {
         advice="Nothing is wrong with what is stored. See that `chatbotctl serve` or `chatbotctl worker` runs, and "
         "what its log says.",
     ),
+    "turn_not_begun": Kind(
+        "Messages wait whose turn cannot be begun: a row that it needs cannot be read, or is not there.",
+        advice="It is tried again by itself, every few minutes in the end; the log's event turn_not_begun names the "
+        "fault. Where nothing else is found in the thread, a row of it, or of its business, holds what this version "
+        "cannot read: it was edited by hand, or written by a newer version.",
+    ),
     "lease_too_long": Kind(
         "A worker's lease ends only hours from now: nobody else would take the thread over.",
         remedy="The lease is taken away.",
