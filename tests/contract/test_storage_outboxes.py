@@ -403,3 +403,20 @@ def test_post_of_a_poster_that_died_is_posted_by_another(database: Database, lan
 
     assert post is not None and again is not None
     assert again.id == post.id
+
+
+def test_poster_that_was_frozen_past_its_lease_decides_nothing_any_more(
+    database: Database, lanes: tuple[int, int]
+) -> None:
+    frozen = claim(database, seconds=-1)
+    heir = claim(database)
+    assert frozen is not None and heir is not None and frozen.id == heir.id
+    with database.write() as tx:
+        assert (slack_posts.is_held(tx, frozen), slack_posts.is_held(tx, heir)) == (False, True)
+        slack_posts.put_off(tx, frozen, 0, "timeout")
+        assert slack_posts.claim(tx, heir.id, lease_seconds=60) is None, "the heir is at it"
+        slack_posts.posted(tx, heir, "17.1")
+        slack_posts.put_off(tx, frozen, 0, "timeout")
+        slack_posts.give_up(tx, frozen, "invalid_blocks")
+    row = next(row for row in store.rows(database, tables.slack_posts) if row.id == heir.id)
+    assert (row.state, row.ts, row.error_code) == ("posted", "17.1", None)

@@ -5,10 +5,13 @@ Called by slack_poster, which posts to one lane at a time: so a conversation's p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from chatbotctl.core.addresses import bare, named
-from chatbotctl.core.errors import MirrorError
+from chatbotctl.core.errors import LeaseLost, MirrorError
 from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import note
@@ -42,7 +45,7 @@ def lease_seconds(services: Services) -> float:
 
 
 def find_or_make(services: Services, owed: OwedPost) -> Standing:
-    """The place of a post's conversation. Raises MirrorError, ConfigurationError or NotFoundError."""
+    """The place of a post's conversation. Raises MirrorError, ConfigurationError, NotFoundError or LeaseLost."""
     with services.database.read() as tx:
         conversation = conversations.get(tx, owed.conversation_id)
         business = businesses.get(tx, conversation.business_id)
@@ -57,7 +60,7 @@ def find_or_make(services: Services, owed: OwedPost) -> Standing:
             hint="Set slack.bot_token (SLACK_BOT_TOKEN).",
         )
     if slack_posts.layout_of(owed) is Layout.THREAD:
-        place = _thread(services, mirror, business, conversation)
+        place = _thread(services, mirror, business, conversation, owed)
     elif conversation.slack_channel is not None and conversation.slack_thread_ts is None:
         place = Place(channel=conversation.slack_channel)
     else:
@@ -88,17 +91,14 @@ def _channel(
         customer=bare(conversation.client_address).removeprefix("+"),
     )
     channel = mirror.open_channel(name=name, topic=_topic(business, conversation), invite=business.slack_user_ids)
-    # Kept trying: nobody would find a channel again that is not written down.
-    keep_writing(
-        services.database,
-        lambda tx: conversations.set_place(tx, conversation.id, channel, None),
-        seconds=lease_seconds(services),
-    )
+    _write_down(services, owed, lambda tx: conversations.set_place(tx, conversation.id, channel, None))
     return Place(channel=channel)
 
 
-def _thread(services: Services, mirror: Mirror, business: Business, conversation: Conversation) -> Place:
-    channel = business.slack_channel or _business_channel(services, mirror, business)
+def _thread(
+    services: Services, mirror: Mirror, business: Business, conversation: Conversation, owed: OwedPost
+) -> Place:
+    channel = business.slack_channel or _business_channel(services, mirror, business, owed)
     if conversation.slack_thread_ts is not None and conversation.slack_channel == channel:
         return Place(channel=channel, thread_ts=conversation.slack_thread_ts)
     head = Post(title="Conversation", text=_topic(business, conversation))
@@ -111,23 +111,29 @@ def _thread(services: Services, mirror: Mirror, business: Business, conversation
             businesses.set_slack_channel(tx, business.id, None)
         # The next attempt makes a new channel: what is owed is no dead letter.
         raise MirrorError(error.message, reason=error.reason, retryable=True) from error
-    keep_writing(
-        services.database,
-        lambda tx: conversations.set_place(tx, conversation.id, channel, ts),
-        seconds=lease_seconds(services),
-    )
+    _write_down(services, owed, lambda tx: conversations.set_place(tx, conversation.id, channel, ts))
     return Place(channel=channel, thread_ts=ts)
 
 
-def _business_channel(services: Services, mirror: Mirror, business: Business) -> str:
+def _business_channel(services: Services, mirror: Mirror, business: Business, owed: OwedPost) -> str:
     topic = f"{business.name}: WhatsApp conversations of {bare(business.whatsapp_address)}"
     channel = mirror.open_channel(name=business.name, topic=topic, invite=business.slack_user_ids)
-    keep_writing(
-        services.database,
-        lambda tx: businesses.set_slack_channel(tx, business.id, channel),
-        seconds=lease_seconds(services),
-    )
+    _write_down(services, owed, lambda tx: businesses.set_slack_channel(tx, business.id, channel))
     return channel
+
+
+def _write_down(services: Services, owed: OwedPost, write: Callable[[Connection], None]) -> None:
+    """Note where the conversation stands from now on; kept trying, for nobody would find the place again otherwise.
+
+    Raises LeaseLost when another poster has taken the post over: it has made a place of its own, and posted to it.
+    """
+
+    def note(tx: Connection) -> None:
+        if not slack_posts.is_held(tx, owed):
+            raise LeaseLost
+        write(tx)
+
+    keep_writing(services.database, note, seconds=lease_seconds(services))
 
 
 def _topic(business: Business, conversation: Conversation) -> str:

@@ -13,7 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 
-from chatbotctl.core.errors import ConfigurationError, MirrorError, NotFoundError, OutsideError, StorageUnavailable
+from chatbotctl.core.errors import (
+    ConfigurationError,
+    LeaseLost,
+    MirrorError,
+    NotFoundError,
+    OutsideError,
+    StorageUnavailable,
+)
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow.keep_writing import keep_writing
 from chatbotctl.core.flow.retry_policy import PutOff
@@ -188,7 +195,10 @@ def deliver_post(services: Services, owed: OwedPost, *, pace: float = 0.0) -> No
 def _deliver(services: Services, owed: OwedPost, pace: float) -> None:
     try:
         standing = find_or_make(services, owed)
+        _require_held(services, owed)
         ts = _post(services, owed, standing)
+    except LeaseLost:
+        event("slack_lease_lost", level="warning")
     except MirrorError as error:
         _failed(services, owed, error)
     except (ConfigurationError, NotFoundError) as error:
@@ -201,6 +211,13 @@ def _deliver(services: Services, owed: OwedPost, pace: float) -> None:
         )
         reach("mirrored")
         services.metrics.slack_post("posted")
+
+
+def _require_held(services: Services, owed: OwedPost) -> None:
+    """Raise LeaseLost when another poster has taken the post over, as while this process was frozen."""
+    with services.database.read() as tx:
+        if not slack_posts.is_held(tx, owed):
+            raise LeaseLost
 
 
 def _post(services: Services, owed: OwedPost, standing: Standing) -> str:

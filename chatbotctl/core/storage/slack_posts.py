@@ -124,22 +124,28 @@ def claim(tx: Connection, post_id: int, *, lease_seconds: float) -> OwedPost | N
     return None if row is None else _record(row)
 
 
+def is_held(tx: Connection, post: OwedPost) -> bool:
+    """Whether the post is still its claimer's: not when its lease ran out and another poster has claimed it since."""
+    return tx.scalar(select(_p.id).where(*_is_as_claimed(post))) is not None
+
+
 def posted(tx: Connection, post: OwedPost, ts: str, *, pace: float = 0.0) -> None:
-    """Slack has it.
+    """Slack has it, and that is true whoever has claimed it since.
 
     Arguments:
         pace: seconds for which the post behind it, if there is one already, is not due: a channel has one pace, however
             many processes post to it.
     """
-    _update(tx, post, state=PostState.POSTED, ts=ts, lease_until=None, error_code=None)
+    had = {"state": PostState.POSTED, "ts": ts, "lease_until": None, "error_code": None}
+    tx.execute(update(slack_posts).where(_p.id == post.id).values(had))
     if pace > 0:
         behind = select(func.min(_p.id)).where(_is_open(_p), _p.lane == post.lane).scalar_subquery()
         tx.execute(update(slack_posts).where(_p.id == behind, _p.next_at < now() + pace).values(next_at=now() + pace))
 
 
 def put_off(tx: Connection, post: OwedPost, seconds: float, code: str, *, is_attempt: bool = True) -> None:
-    """Try again in `seconds`. `is_attempt`: whether this attempt makes the next wait longer."""
-    _update(
+    """Try again in `seconds`, if the post `is_held`. `is_attempt`: whether this attempt makes the next wait longer."""
+    _update_held(
         tx,
         post,
         state=PostState.OWED,
@@ -151,8 +157,8 @@ def put_off(tx: Connection, post: OwedPost, seconds: float, code: str, *, is_att
 
 
 def give_up(tx: Connection, post: OwedPost, code: str) -> None:
-    """A dead letter: the lane goes on without it."""
-    _update(tx, post, state=PostState.DEAD, lease_until=None, error_code=code[:60])
+    """A dead letter, if the post `is_held`: the lane goes on without it."""
+    _update_held(tx, post, state=PostState.DEAD, lease_until=None, error_code=code[:60])
 
 
 def waiting(tx: Connection) -> tuple[int, float]:
@@ -170,8 +176,13 @@ def next_lane(tx: Connection, *, conversation_id: int) -> str | None:
     return tx.scalar(query.order_by(_p.id).limit(1))
 
 
-def _update(tx: Connection, post: OwedPost, **values: Any) -> None:
-    tx.execute(update(slack_posts).where(slack_posts.c.id == post.id).values(values))
+def _is_as_claimed(post: OwedPost) -> tuple[ColumnElement[bool], ...]:
+    """The claim is a fence: whoever claims the post after this one finds more attempts."""
+    return _p.id == post.id, _p.state == PostState.POSTING, _p.attempts == post.attempts
+
+
+def _update_held(tx: Connection, post: OwedPost, **values: Any) -> None:
+    tx.execute(update(slack_posts).where(*_is_as_claimed(post)).values(values))
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> OwedPost:
