@@ -20,8 +20,8 @@ from chatbotctl.core.storage.inbox import Taken
 
 #: What the titles of simulated messages and of their replies end in: nobody in Slack takes them for a customer's.
 SIMULATED = " · simulated"
-#: The title over what a reset or a disable kept from leaving while the turn ran.
-WITHDRAWN = "The reply was withdrawn: the thread was reset or the business disabled"
+#: The title over what a reset, a disable or a new number kept from leaving while the turn ran.
+WITHDRAWN = "The reply was withdrawn: the thread was reset, or the business disabled or given another number"
 
 
 def owe_customer_line(

@@ -87,7 +87,8 @@ def add(tx: Connection, *, name: str, whatsapp_address: str, values: Mapping[str
 def change(tx: Connection, business: Business, values: Mapping[str, object]) -> Business:
     """Change what is given, by the Business record's names; `slack_user_ids` replaces all that there were.
 
-    Raises AlreadyExists when a new name or number is taken.
+    A new number bumps every conversation's epoch: what is under way would leave by the old one, which may be another
+    business's by then. Raises AlreadyExists when a new name or number is taken.
     """
     columns, users = _columns(values)
     if columns:
@@ -97,6 +98,8 @@ def change(tx: Connection, business: Business, values: Mapping[str, object]) -> 
         except exc.IntegrityError as error:
             taken = {"name": business.name, "whatsapp_address": business.whatsapp_address, **columns}
             raise _taken(tx, taken["name"], taken["whatsapp_address"], other_than=business.id) from error
+    if columns.get("whatsapp_address", business.whatsapp_address) != business.whatsapp_address:
+        _withdraw_replies(tx, business)
     if users is not None:
         _set_slack_users(tx, business.id, users)
     return get(tx, business.id)
@@ -107,11 +110,7 @@ def set_disabled(tx: Connection, business: Business, disabled: bool, reason: str
     values = {"is_disabled": disabled, "disabled_reason": reason if disabled else None}
     tx.execute(update(businesses).where(businesses.c.id == business.id).values(values))
     if disabled:
-        tx.execute(
-            update(business_clients)
-            .where(business_clients.c.business_id == business.id)
-            .values(epoch=business_clients.c.epoch + 1)
-        )
+        _withdraw_replies(tx, business)
 
 
 def count_conversations(tx: Connection, business: Business) -> int:
@@ -145,6 +144,12 @@ def remove(tx: Connection, business: Business) -> int:
 def set_slack_channel(tx: Connection, business_id: int, channel: str | None) -> None:
     """Remember the business's one channel of layout `thread`."""
     tx.execute(update(businesses).where(businesses.c.id == business_id).values(slack_channel=channel))
+
+
+def _withdraw_replies(tx: Connection, business: Business) -> None:
+    """No reply that is under way in any conversation of the business leaves any more."""
+    mine = business_clients.c.business_id == business.id
+    tx.execute(update(business_clients).where(mine).values(epoch=business_clients.c.epoch + 1))
 
 
 def _taken(tx: Connection, name: object, address: object, other_than: int = 0) -> AlreadyExists:
