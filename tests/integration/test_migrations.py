@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from chatbotctl.core.errors import SchemaMismatch
-from chatbotctl.core.storage import migrate
+from chatbotctl.core.storage import engine, migrate
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import metadata
 from tests.installs import add_business
@@ -124,6 +124,37 @@ def test_many_processes_upgrade_at_once(url: str) -> None:
     ended = [process.communicate(timeout=60) for process in running]
 
     assert [out.strip() for out, _ in ended] == ["True"] * 3, ended
+
+
+def test_migration_waits_for_another_longer_than_a_message_would(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process is making a large table's index."""
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(engine, "STATEMENT_SECONDS", 1)
+    first, second = Database(postgres_url), Database(postgres_url)
+    with ThreadPoolExecutor(1) as pool:
+        with first.write() as tx:
+            tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrate.ADVISORY_LOCK})
+            upgrading = pool.submit(migrate.upgrade, second)
+            with pytest.raises(TimeoutError):
+                upgrading.result(timeout=1.5)
+        assert upgrading.result(timeout=20).fits
+    for database in (first, second):
+        database.close()
+
+
+def test_migration_gives_up_waiting_for_a_table_that_somebody_has_locked(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody who uses the table would wait behind it."""
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    database = Database(postgres_url)
+    with database.write() as tx:
+        migrate._alone(tx)
+        assert tx.scalar(text("SHOW lock_timeout")) == "1s"
+        assert tx.scalar(text("SHOW statement_timeout")) == "0"
+    database.close()
 
 
 def _conditions(index: ReflectedIndex) -> str:

@@ -89,11 +89,23 @@ def upgrade(database: Database) -> SchemaState:
         database.make_file()
         with database.write() as tx:
             if not database.is_sqlite:
-                tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+                _alone(tx)
             _require_no_tables_of_others(tx)
             config = _config(tx)
             command.upgrade(config, "head")
     return state(database)
+
+
+def _alone(tx: Connection) -> None:
+    """Have PostgreSQL let this transaction migrate when nobody else does, and for as long as that takes.
+
+    A large table's index takes longer than a message's statement may, and so does the wait for whoever makes it. Only
+    for the tables' own locks the limit stays: everybody who uses a table waits behind a migration that waits for it.
+    """
+    for limit in ("statement_timeout", "lock_timeout"):
+        tx.execute(text(f"SET LOCAL {limit} = 0"))
+    tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+    tx.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
 
 
 def _require_no_tables_of_others(tx: Connection) -> None:
