@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -351,3 +352,21 @@ def test_everything_that_was_said_is_in_the_history(any_site: Core) -> None:
         ("customer", "Do you have bread?"),
         ("assistant", "You said: Do you have bread?"),
     ]
+
+
+def test_worker_answers_when_the_machine_has_no_more_threads(
+    any_site: Core, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_business(any_site)
+    start = threading.Thread.start
+
+    def no_more(thread: threading.Thread) -> None:
+        if thread.name.startswith("turn"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with running(any_site):
+        monkeypatch.setattr(threading.Thread, "start", no_more)
+        accepted = take_in(any_site)
+        eventually(lambda: outcome(any_site, accepted).result is Result.REPLIED)
+    assert len(fake_twilio.sent()) == 1

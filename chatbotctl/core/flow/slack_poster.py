@@ -27,6 +27,7 @@ from chatbotctl.core.flow.retry_policy import PutOff
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.slack_place import NO_THREAD_YET, Standing, find_or_make, forget, lease_seconds
 from chatbotctl.core.flow.slack_words import post_of
+from chatbotctl.core.flow.thread_pool import start_threads
 from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.slack import OwedPost
 from chatbotctl.core.storage import slack_posts
@@ -62,7 +63,8 @@ class SlackPoster:
         self._thread = threading.Thread(target=self._run, name="slack-poster", daemon=True)
 
     def start(self) -> None:
-        """Begin to post; returns at once."""
+        """Begin to post; returns at once. Raises ConfigurationError when there are too few threads to be had."""
+        start_threads(self._pool, POSTERS)
         self._thread.start()
 
     def drain(self, seconds: float) -> bool:

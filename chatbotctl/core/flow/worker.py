@@ -22,6 +22,7 @@ from chatbotctl.core.flow.heartbeat import Heartbeat
 from chatbotctl.core.flow.pipeline import run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.settle import LATER, settle_crashed
+from chatbotctl.core.flow.thread_pool import start_threads
 from chatbotctl.core.log import about, event, log_fault
 from chatbotctl.core.records.conversation import Due
 from chatbotctl.core.records.turn import Lease, Turn
@@ -158,7 +159,8 @@ class Worker:
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to work; returns at once."""
+        """Begin to work; returns at once. Raises ConfigurationError when there are too few threads to be had."""
+        start_threads(self._pool, self._settings.concurrency)
         self._services.wakeup.listen(handler=self.submit)
         self._heartbeat.start()
         self._sweeper.start()
