@@ -272,3 +272,16 @@ def test_files_of_one_business_are_not_anothers(database: Database, bakery: Busi
             knowledge.get(tx, garage, "faq.md")
         knowledge.remove(tx, knowledge.get(tx, bakery, "faq.md"))
         assert knowledge.listed(tx, bakery) == []
+
+
+def test_what_goes_with_a_business_is_found_by_index(database: Database) -> None:
+    """Of each row that goes the database looks for what belongs to it: in a table of millions, for a second each."""
+    with database.write() as tx:
+        if not database.is_sqlite:
+            tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        for table in tables.metadata.sorted_tables:
+            for key in table.foreign_keys:
+                look = f"{explain} SELECT 1 FROM {table.name} WHERE {key.parent.name} = 1"
+                plan = "\n".join(str(step[-1]) for step in tx.exec_driver_sql(look))
+                assert "SCAN" not in plan and "Seq Scan" not in plan, f"{table.name}.{key.parent.name}: {plan}"

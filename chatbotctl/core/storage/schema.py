@@ -333,5 +333,13 @@ slack_posts = Table(
         postgresql_where=literal_sql("state = 'dropped'"),
         sqlite_where=literal_sql("state = 'dropped'"),
     ),
+    # For the foreign keys: without them, removing a business reads all posts that ever were for each message that goes.
+    Index("ix_slack_posts_conversation", "conversation_id"),
+    Index(
+        "ix_slack_posts_inbound",
+        "inbound_id",
+        postgresql_where=literal_sql("inbound_id IS NOT NULL"),
+        sqlite_where=literal_sql("inbound_id IS NOT NULL"),
+    ),
 )
 events = Table("events", metadata, _Events, Index("ix_events_conversation", "conversation_id", "id"))
