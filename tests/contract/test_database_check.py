@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chatbotctl.core.storage import consistency
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.upkeep.database_findings import KINDS
@@ -79,6 +80,15 @@ def test_a_repaired_thread_answers_the_next_message_and_no_old_one_twice(shop: S
     row = next(row for row in store.rows(database, tables.business_clients) if row.id == taken.conversation_id)
     assert row.done_seq == row.last_seq == taken.seq
     assert codes(shop.check()) <= set(WRONG[situation][2].split())
+
+
+def test_a_look_sees_one_moment_however_busy_the_database_is(shop: Shop) -> None:
+    with consistency.moment(shop.database) as tx:
+        before = consistency.count(tx, tables.inbound_messages)
+        store.take(shop.database, shop.bakery)
+        assert consistency.count(tx, tables.inbound_messages) == before
+    with consistency.moment(shop.database) as tx:
+        assert consistency.count(tx, tables.inbound_messages) == before + 1
 
 
 def test_every_finding_that_rows_can_give_is_provoked_here() -> None:

@@ -92,9 +92,13 @@ def _ids_scope(column: Any) -> ColumnElement[bool]:
 @contextmanager
 def moment(database: Database) -> Iterator[Connection]:
     """A read transaction whose queries all see the same moment. Raises StorageUnavailable."""
-    with database.read() as tx:
-        if not database.is_sqlite:  # SQLite's read transactions are like that by themselves
-            tx.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    if database.is_sqlite:  # whose read transactions are like that by themselves
+        with database.read() as tx:
+            yield tx
+        return
+    # On PostgreSQL `read` is no transaction.
+    with database.write() as tx:
+        tx.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield tx
 
 
