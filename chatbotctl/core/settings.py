@@ -28,7 +28,7 @@ class ServerSettings(_Section):
     verify_signatures: bool = True
     reply_wait_seconds: float = Field(10.0, ge=0, le=14)
     max_waiting: int | None = Field(None, ge=0)
-    drain_seconds: float = Field(25.0, ge=0)
+    drain_seconds: float = Field(25.0, ge=0, le=3600)
 
     @field_validator("public_url")
     @classmethod
@@ -61,7 +61,7 @@ class TwilioSettings(_Section):
     account_sid: str | None = None
     auth_token: SecretStr | None = None
     api_base_url: WebAddress | None = None
-    timeout_seconds: float = Field(10.0, gt=0)
+    timeout_seconds: float = Field(10.0, gt=0, le=3600)
     attempts: int = Field(3, ge=1, le=10)
     lookup_wait_seconds: float = Field(3.0, ge=0, le=60)
     answer: Literal["json", "twiml"] = "json"
@@ -74,9 +74,9 @@ class OpenAISettings(_Section):
     base_url: WebAddress | None = None
     beta_base_url: WebAddress | None = None
     model: str | None = None
-    timeout_seconds: float = Field(30.0, gt=0)
+    timeout_seconds: float = Field(30.0, gt=0, le=3600)
     attempts: int = Field(3, ge=1, le=10)
-    turn_deadline_seconds: float = Field(60.0, gt=0)
+    turn_deadline_seconds: float = Field(60.0, gt=0, le=3600)
     history_turns: int = Field(20, ge=0, le=200)
 
 
@@ -88,7 +88,7 @@ class SlackSettings(_Section):
     layout: Literal["channel", "thread"] = "channel"
     channel_name_template: ChannelName = "thread-{thread_id}"
     private: bool = True
-    timeout_seconds: float = Field(10.0, gt=0)
+    timeout_seconds: float = Field(10.0, gt=0, le=3600)
     posts_per_second: float = Field(1.0, gt=0)
 
 
@@ -100,7 +100,7 @@ class TranslateSettings(_Section):
     target_language: Language | None = None
     endpoint: WebAddress | None = None
     credentials_file: Path | None = None
-    timeout_seconds: float = Field(3.0, gt=0)
+    timeout_seconds: float = Field(3.0, gt=0, le=3600)
 
 
 class LimitsSettings(_Section):
@@ -122,8 +122,8 @@ class WorkerSettings(_Section):
     concurrency: int = Field(64, ge=1, le=2000)
     quiet_seconds: float = Field(1.0, ge=0, le=60)
     max_wait_seconds: float = Field(5.0, ge=0, le=300)
-    lease_seconds: float = Field(15.0, ge=1)
-    sweep_seconds: float = Field(1.0, gt=0)
+    lease_seconds: float = Field(15.0, ge=1, le=3600)
+    sweep_seconds: float = Field(1.0, gt=0, le=3600)
     attempts: int = Field(5, ge=1, le=50)
     business_share: float = Field(0.75, gt=0, le=1)
 

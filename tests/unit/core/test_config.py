@@ -231,6 +231,11 @@ def test_unknown_section_of_the_file_suggests_the_nearest(config_file: Path) -> 
         (("translate", "target_language"), "klingon", "must be a language tag, like en"),
         (("server", "drain_seconds"), float("inf"), "finite number"),
         (("openai", "timeout_seconds"), "nan", "finite number"),
+        # More than a wait can be told to last: the sweeper would end with an OverflowError.
+        (("worker", "sweep_seconds"), 1e10, "less than or equal to 3600"),
+        # Longer than `db check` takes for a clock that was wrong: `db repair` would take live leases away.
+        (("worker", "lease_seconds"), 86400, "less than or equal to 3600"),
+        (("twilio", "timeout_seconds"), 1e10, "less than or equal to 3600"),
         (("server", "trusted_proxies"), 5, 'must be a list, like ["10.0.0.1", '),
         (("server", "trusted_proxies"), ["10.0.0.1", CANARY], "no IP address or network, like 10.0.0.5"),
         (("server", "trusted_proxies"), ["10.0.0.0/33"], "no IP address or network"),
