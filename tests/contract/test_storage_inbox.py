@@ -304,6 +304,17 @@ def test_answered_messages_do_not_count_for_max_wait(database: Database, bakery:
     assert take(database, bakery, quiet=30, max_wait=40).delay == pytest.approx(30, abs=5)
 
 
+def test_messages_that_come_while_a_long_turn_runs_have_a_window_of_their_own(
+    database: Database, bakery: Business
+) -> None:
+    first = take(database, bakery)
+    store.open_turn(database, first.conversation_id)
+    with database.write() as tx:
+        tx.execute(inbound_messages.update().values(received_at=inbound_messages.c.received_at - 100))
+
+    assert take(database, bakery, quiet=30, max_wait=40).delay == pytest.approx(30, abs=5)
+
+
 def test_message_that_comes_while_a_turn_is_put_off_does_not_shorten_the_wait(
     database: Database, bakery: Business
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.pipeline import receive, run_turn
@@ -24,6 +25,7 @@ from tests.fakes.twilio_server import FakeTwilio
 from tests.installs import (
     Vendors,
     add_business,
+    empty_postgres,
     eventually,
     install,
     message,
@@ -381,3 +383,19 @@ def test_more_than_has_room_is_answered_without_waiting_for_the_next_sweep(
             eventually(lambda: fake_openai.asked)
             go_on.set()
             eventually(lambda: len(fake_twilio.sent()) == 8)
+
+
+def test_worker_passes_over_a_conversation_whose_row_somebody_has_locked(
+    vendors: Vendors, postgres_store: str, fake_twilio: FakeTwilio
+) -> None:
+    """With a business's rows locked for a while, waiting for each would take the connections of all businesses."""
+    empty_postgres(postgres_store)
+    with install(vendors, database_url=postgres_store) as core:
+        add_business(core)
+        accepted = take_in(core, "Hello")
+        with core.database.write() as other:
+            other.execute(select(tables.business_clients.c.id).with_for_update())
+            assert work_once(core.services, accepted.conversation_id, owner="one") is None
+
+        work(core, accepted.conversation_id)
+    assert fake_twilio.sent() == ["You said: Hello"]

@@ -181,6 +181,28 @@ def test_a_database_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatch:
             eventually(lambda: any(log["event"] == "worker_resumed" for log in logs))
 
 
+def test_a_worker_stays_paused_while_the_database_can_only_be_read(
+    core: Core, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a server that takes no writes: what is due can be seen, and not be worked on."""
+    take_in(core)
+    tried: list[str] = []
+
+    @contextmanager
+    def full(_: Database, *, durable: bool = True) -> Iterator[Connection]:
+        tried.append(threading.current_thread().name)
+        raise StorageUnavailable
+        yield
+
+    with capture_logs() as logs, monkeypatch.context() as outage:
+        outage.setattr(Database, "write", full)
+        with running(core):
+            eventually(lambda: tried.count("sweeper") > 2)
+            assert [log["event"] for log in logs if log["event"].startswith("worker_")] == ["worker_paused"]
+            outage.undo()
+            eventually(lambda: fake_openai.asked)
+
+
 def test_nothing_of_one_turn_sticks_to_what_comes_after_it(core: Core) -> None:
     answer(core, sid="SM1")
     with capture_logs() as logs:

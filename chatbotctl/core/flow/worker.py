@@ -268,6 +268,10 @@ class Worker:
             self._left_out = False
         with self._services.database.read() as tx:
             due = turns.due(tx, room, without=full)
+        if self._paused and due:
+            # A full disk can be read as ever, and so can a server that takes no writes.
+            with self._services.database.write() as tx:
+                turns.try_to_write(tx, due[0].conversation_id)
         self._resume()
         with self._lock:
             self._left_out = len(due) == room

@@ -33,6 +33,9 @@ STATEMENT_SECONDS = 30
 #: a machine that vanishes, in the middle of one would hold its locks, and nobody could take its conversations over.
 #: Less than a lease, and far more than ours ever pause.
 IDLE_SECONDS = 10
+#: Seconds of silence after which a PostgreSQL server is asked whether it is there; it has one and a half times as long
+#: to say so.
+KEEPALIVE_SECONDS = 10
 #: Pages of 4 KiB that SQLite's log may have before a commit copies them into the database: the default of 1,000 makes
 #: every hundredth message or so wait for that.
 CHECKPOINT_PAGES = 4000
@@ -164,6 +167,12 @@ class Database:
         if not self.is_sqlite:
             options["connect_args"] = {
                 "connect_timeout": 5,
+                # Of a server that vanished without a word, a machine that lost its power say, the system would tell
+                # after two hours, or after the quarter of an hour that it sends the same bytes again and again.
+                "keepalives_idle": KEEPALIVE_SECONDS,
+                "keepalives_interval": KEEPALIVE_SECONDS // 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": STATEMENT_SECONDS * 1000,
                 "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s "
                 f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
             }

@@ -54,8 +54,18 @@ _bc, _c, _i, _t = business_clients.c, clients.c, inbound_messages.c, turns.c
 
 def _due_at() -> ColumnElement[float]:
     """When a conversation that has just got a message is due, as an expression over its row."""
+    begun = (
+        select(_t.upto_seq)
+        .where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1)
+        .correlate(business_clients)
+        .scalar_subquery()
+    )
+    # Behind the turn that is under way: what that one answers has had its window.
     oldest_unanswered = (
-        select(func.min(_i.received_at)).where(_i.conversation_id == _bc.id, _i.seq > _bc.done_seq).scalar_subquery()
+        select(func.min(_i.received_at))
+        .where(_i.conversation_id == _bc.id, _i.seq > func.coalesce(begun, _bc.done_seq))
+        .correlate(business_clients)
+        .scalar_subquery()
     )
     latest = func.coalesce(oldest_unanswered, now()) + bindparam("max_wait", type_=Double)
     window = earlier(now() + bindparam("quiet", type_=Double), latest)

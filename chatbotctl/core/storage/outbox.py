@@ -89,8 +89,9 @@ def known_sids(tx: Connection, sids: Sequence[str]) -> set[str]:
 
 def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -> None:
     """Twilio took it."""
-    _SENT.run(tx, part_id=part.id, sid=message.sid, delivery_status=message.status)
+    # The conversation is locked before its parts, here as wherever both are.
     conversations.touch(tx, turn.conversation.id)
+    _SENT.run(tx, part_id=part.id, sid=message.sid, delivery_status=message.status)
 
 
 def not_sent(tx: Connection, part: OutboundPart, state: PartState, code: str) -> None:

@@ -56,9 +56,14 @@ def _due() -> tuple[ColumnElement[bool], ...]:
     )
 
 
+# A row that somebody has locked is passed over: whoever has it wakes a worker, or else the sweeper comes by again. To
+# wait for it would cost a connection and a thread for each conversation of a business that is being worked on.
+_free = (
+    select(_bc.id).where(_bc.id == bindparam("conversation")).with_for_update(skip_locked=True).correlate(None)
+).scalar_subquery()
 _claimed = (
     update(business_clients)
-    .where(_bc.id == bindparam("conversation"), *_due())
+    .where(_bc.id == _free, *_due())
     .values(lease_until=now() + bindparam("lease_seconds", type_=Double), fence=_bc.fence + 1)
     .returning(_bc.fence, _bc.redo)
 )
@@ -170,6 +175,11 @@ def due(tx: Connection, limit: int, *, without: Collection[int] = ()) -> list[Du
     if without:
         query = query.where(_bc.business_id.not_in(without))
     return [Due(row.id, row.business_id) for row in tx.execute(query)]
+
+
+def try_to_write(tx: Connection, conversation_id: int) -> None:
+    """Write a conversation's row as it is: whether the database takes writes, and has the room for them."""
+    tx.execute(update(business_clients).where(_bc.id == conversation_id).values(ready_at=_bc.ready_at))
 
 
 def waiting(tx: Connection) -> tuple[int, float]:
