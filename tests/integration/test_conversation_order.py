@@ -13,6 +13,7 @@ from sqlalchemy import select
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.pipeline import receive, run_turn
 from chatbotctl.core.flow.services import Services
+from chatbotctl.core.flow.turnstile import Turnstile
 from chatbotctl.core.flow.worker import Worker, work_once
 from chatbotctl.core.records.conversation import Due, HeldBy
 from chatbotctl.core.records.message import Result
@@ -20,6 +21,7 @@ from chatbotctl.core.records.turn import Turn
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
+from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.twilio_server import FakeTwilio
 from tests.installs import (
@@ -383,6 +385,37 @@ def test_more_than_has_room_is_answered_without_waiting_for_the_next_sweep(
             eventually(lambda: fake_openai.asked)
             go_on.set()
             eventually(lambda: len(fake_twilio.sent()) == 8)
+
+
+@pytest.mark.parametrize("hangs", ["new conversation", "question", "sending"])
+def test_turn_that_waits_for_the_outside_leaves_its_place_to_the_others(
+    vendors: Vendors, tmp_path: Path, fake_openai: FakeOpenAI, fake_twilio: FakeTwilio, hangs: str
+) -> None:
+    """Two turns, of which one may compute at once: each waits outside until the other has come there too."""
+    together = threading.Barrier(2, timeout=20)
+    paths = {"new conversation": "/v1/conversations", "question": "/v1/responses", "sending": "/Messages.json"}
+
+    def meets(fake: FakeOpenAI | FakeTwilio) -> None:
+        whole = fake.handle
+
+        def handle(request: Request) -> Response:
+            if request.method == "POST" and request.path.endswith(paths[hangs]):
+                together.wait()
+            return whole(request)
+
+        fake.handle = handle  # type: ignore[method-assign]
+
+    with install(vendors, database_url=sqlite_database(tmp_path)) as core:
+        object.__setattr__(core.services, "turnstile", Turnstile(places=1, patience=60))
+        add_business(core)
+        meets(fake_openai)
+        meets(fake_twilio)
+        for number in range(2):
+            take_in(core, "Hello", sender=customer(number))
+        with running(core):
+            eventually(lambda: len(fake_twilio.sent()) == 2)
+        with core.database.read() as tx:
+            assert tx.scalars(select(tables.turns.c.attempts)).all() == [0, 0], "nobody gave up and was put off"
 
 
 def test_worker_passes_over_a_conversation_whose_row_somebody_has_locked(

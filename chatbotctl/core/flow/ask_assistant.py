@@ -71,10 +71,11 @@ def ask_assistant(
     def ask(thread: FoundThread, *, unsure: bool) -> Asked:
         began = time.monotonic()
         attempt = _Attempt(services, turn, assistant, unsure=unsure)
-        answer = policy.run(
-            lambda seconds: attempt.answer(question(thread, seconds)),
-            on_failure=lambda error: _note_failure(services, turn, thread, error),
-        )
+        with services.turnstile.outside():
+            answer = policy.run(
+                lambda seconds: attempt.answer(question(thread, seconds)),
+                on_failure=lambda error: _note_failure(services, turn, thread, error),
+            )
         return Asked(answer, thread, time.monotonic() - began)
 
     try:

@@ -65,14 +65,15 @@ def new_thread(services: Services, turn: Turn, assistant: Assistant, policy: Ret
             translated=services.assistant_language(turn.business) is not None,
             without=(turn.messages[0].seq, turn.upto_seq),
         )
-    ai_thread = policy.run(
-        lambda seconds: assistant.start_thread(
-            business=turn.business,
-            customer_hash=customer_hash(turn),
-            transcript=transcript,
-            timeout=min(seconds, services.settings.openai.timeout_seconds),
+    with services.turnstile.outside():
+        ai_thread = policy.run(
+            lambda seconds: assistant.start_thread(
+                business=turn.business,
+                customer_hash=customer_hash(turn),
+                transcript=transcript,
+                timeout=min(seconds, services.settings.openai.timeout_seconds),
+            )
         )
-    )
     _store(services, turn, ai_thread)
     return FoundThread(ai_thread, "new")
 

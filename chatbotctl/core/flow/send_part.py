@@ -68,7 +68,8 @@ def send_part(
         on_retry=lambda: services.metrics.retried("whatsapp"),
     )
     try:
-        message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(part, error))
+        with services.turnstile.outside():
+            message = policy.run(lambda _: attempt.send(), on_failure=lambda error: _note_failure(part, error))
     except _LeftMeanwhile:
         return None
     except MessengerError as error:

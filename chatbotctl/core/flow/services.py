@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from chatbotctl.core.flow.turnstile import Turnstile
 from chatbotctl.core.flow.waiting import Waiters
 from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant, Messenger, Mirror, ThreadCache, Translator, Wakeup
@@ -37,6 +38,7 @@ class Services:
     #: None: translation is off.
     translator: Translator | None
     waiters: Waiters = field(default_factory=Waiters)
+    turnstile: Turnstile = field(default_factory=Turnstile)
     metrics: Metrics = field(default_factory=Metrics)
 
     def is_mirrored(self, business: Business) -> bool:

@@ -37,7 +37,8 @@ def translate_answer(services: Services, turn: Turn, answer: Answer) -> str | No
     if customer_language is None or same_language(customer_language, language):
         return None
     try:
-        return services.translator.translate(text=answer.text, target_language=customer_language).text
+        with services.turnstile.outside():
+            return services.translator.translate(text=answer.text, target_language=customer_language).text
     except TranslationError as error:
         event("translation_failed", level="warning", reason=error.reason)
         return None
@@ -51,7 +52,8 @@ def translated(services: Services, message: StoredMessage, language: str) -> Sto
     if services.translator is None or message.language is not None or not message.body.strip():
         return message
     try:
-        translation = services.translator.translate(text=message.body, target_language=language)
+        with services.turnstile.outside():
+            translation = services.translator.translate(text=message.body, target_language=language)
     except TranslationError as error:
         event("translation_failed", level="warning", reason=error.reason)
         return message

@@ -221,7 +221,8 @@ class Worker:
                 return
             self._running.add(due.conversation_id)
         try:
-            delay = work_once(self._services, due.conversation_id, owner=self.owner)
+            with self._services.turnstile.inside():
+                delay = work_once(self._services, due.conversation_id, owner=self.owner)
         except StorageUnavailable as error:
             with about(conversation=due.conversation_id):
                 self._pause(error)
