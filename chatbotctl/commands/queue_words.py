@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatbotctl.core.records.backlog import EntryId, Kind
-
 if TYPE_CHECKING:
-    from chatbotctl.core.records.backlog import Entry
+    from chatbotctl.core.records.backlog import Entry, EntryId
 
 #: Our own code, or the vendor's -> what an operator does about it.
 _HELP = {
@@ -35,6 +33,7 @@ _OTHERWISE = "mend what the code names, then retry it; or drop it."
 def entry_id(typed: str) -> EntryId:
     """The entry that an operator names. Raises NotFoundError."""
     from chatbotctl.core.errors import NotFoundError
+    from chatbotctl.core.records.backlog import EntryId
 
     id_ = EntryId.parse(typed)
     if id_ is None:
@@ -64,7 +63,7 @@ def failure(entry: Entry) -> str | None:
 
 def state(entry: Entry) -> str:
     """The state, with how long it is postponed, or that an operator has the thread. Slack posts leave all the same."""
-    if entry.held and entry.id.kind is not Kind.SLACK and entry.state.value in ("waiting", "postponed"):
+    if entry.held and entry.id.kind.value != "slack" and entry.state.value in ("waiting", "postponed"):
         return f"{entry.state} (held)"
     return entry.state if entry.next_in is None else f"{entry.state} ({duration(entry.next_in)})"
 
@@ -79,4 +78,4 @@ def what_to_do(entry: Entry) -> str | None:
 
 def named(id_: EntryId) -> str:
     """The entry in a sentence."""
-    return {Kind.TURN: "turn {}", Kind.SLACK: "Slack post {}", Kind.THREAD: "thread {}"}[id_.kind].format(id_)
+    return {"turn": "turn {}", "slack": "Slack post {}", "thread": "thread {}"}[id_.kind.value].format(id_)
