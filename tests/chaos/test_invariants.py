@@ -74,15 +74,30 @@ def never_store(evidence: Evidence) -> Evidence:
     return replace(evidence, messages=[*evidence.messages, message])
 
 
-def take_out_of_slack(what: str) -> Spoil:
+def take_out_of_slack(*, replies: bool) -> Spoil:
+    """Slack has no lines of customers, or none of replies."""
+
     def spoil(evidence: Evidence) -> Evidence:
         channels = {
-            channel: [line for line in lines if (what in line) != ("Reply" in line)]
+            channel: [line for line in lines if ("Reply" in line) != replies]
             for channel, lines in evidence.channels.items()
         }
         return replace(evidence, channels=channels)
 
     return spoil
+
+
+def store_in_another_order(rows: list[Any]) -> list[Any]:
+    """What came first in a conversation stands last in it."""
+    newest: dict[int, int] = {}
+    for row in rows:
+        newest[row.conversation_id] = max(row.seq, newest.get(row.conversation_id, 0))
+    return [SimpleNamespace(**{**vars(row), "seq": newest[row.conversation_id] + 1 - row.seq}) for row in rows]
+
+
+def share_a_channel(rows: list[Any]) -> list[Any]:
+    """All conversations stand in the first one's channel."""
+    return [SimpleNamespace(**{**vars(row), "slack_channel": rows[0].slack_channel}) for row in rows]
 
 
 def post_twice(evidence: Evidence) -> Evidence:
@@ -125,11 +140,14 @@ SPOILT: dict[str, tuple[Spoil, set[str]]] = {
     "a part twice": (send_again, {"I2 sent twice", "I3 out of order"}),
     "a turn twice": (with_rows("turns", lambda rows: [*rows, rows[0]]), {"I2 several turns"}),
     "asked again": (ask_again, {"I2 asked again for a stored reply"}),
-    "a customer's line missing": (take_out_of_slack("Reply"), {"I2 no customer line in Slack"}),
+    "customers' lines missing": (take_out_of_slack(replies=False), {"I2 no customer line in Slack"}),
+    "replies' lines missing": (take_out_of_slack(replies=True), {"I2 no reply line in Slack"}),
     "lines twice": (post_twice, {"I2 lines twice in Slack"}),
+    "stored out of order": (with_rows("inbound_messages", store_in_another_order), {"I3 stored out of order"}),
     "parts out of order": (send_in_another_order, {"I3 out of order"}),
     "Slack out of order": (post_in_another_order, {"I3 out of order in Slack"}),
     "asked twice at once": (ask_twice_at_once, {"I3 two turns at once"}),
+    "a channel shared": (with_rows("business_clients", share_a_channel), {"I4 a channel of several conversations"}),
     "two conversations": (with_rows("business_clients", double), {"I4 several conversations"}),
     "an orphan": (add_channels, {"I4 orphan channels"}),
     "another customer": (send_elsewhere, {"I5 sent to somebody else"}),
