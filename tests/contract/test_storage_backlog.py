@@ -57,6 +57,15 @@ def test_everything_that_is_not_done_is_listed_with_its_state(database: Database
     assert listed(database, add_business(database, name="nova", number="whatsapp:+15550002222")) == {}
 
 
+def test_turn_that_is_put_off_says_why(database: Database, bakery: Business) -> None:
+    turn = open_turn(database, take(database, bakery, sender="whatsapp:+15552220009").conversation_id)
+    with database.write() as tx:
+        turns.postpone(tx, turn, 60.0, code="send_failed")
+
+    entry = listed(database, bakery)[EntryId(Kind.TURN, turn.id)]
+    assert (entry.state, entry.code) == (EntryState.POSTPONED, "send_failed")
+
+
 def test_it_is_counted_by_its_state(database: Database, bakery: Business) -> None:
     with database.read() as tx:
         counted = backlog.count(tx, bakery)

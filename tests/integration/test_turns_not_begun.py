@@ -12,7 +12,7 @@ from chatbotctl.core.flow.accept import Accepted, accept
 from chatbotctl.core.records.backlog import EntryState, Kind
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import Result
-from chatbotctl.core.storage import backlog, not_begun
+from chatbotctl.core.storage import backlog, entry_details, not_begun
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.upkeep.check_database import findings
@@ -94,9 +94,12 @@ def test_operators_see_that_it_is_put_off_and_why(any_site: Core) -> None:
     with any_site.database.read() as tx:
         depths = backlog.count(tx).total.turns
         (entry,) = backlog.listed(tx, states=list(EntryState)[:4], kind=Kind.TURN, business=None, limit=9)
+        details = entry_details.find(tx, entry.id)
     assert (depths["postponed"], depths["waiting"]) == (1, 0)
     assert (entry.id.kind, entry.state, entry.code) == (Kind.THREAD, EntryState.POSTPONED, "turn_not_begun")
     assert entry.next_in is not None and entry.next_in > 0
+    assert details is not None and "db check" in (details.error or "")
+    assert [(each.kind, each.detail["error"]) for each in details.events] == [("turn_not_begun", "ValueError")]
     assert codes(findings(any_site.database, progress=silent, moment=0)) == {"turn_not_begun"}
     broken(any_site, bakery, "openai")
     due_again(any_site)

@@ -21,6 +21,7 @@ from chatbotctl.core.storage.schema import (
     business_clients,
     businesses,
     clients,
+    events,
     inbound_messages,
     outbound_messages,
     slack_posts,
@@ -29,7 +30,7 @@ from chatbotctl.core.storage.schema import (
 from chatbotctl.core.storage.turns import NEXT_SEQ, PUT_OFF_UNTIL, UNFINISHED
 
 _bc, _b, _c, _i, _o = business_clients.c, businesses.c, clients.c, inbound_messages.c, outbound_messages.c
-_p, _t = slack_posts.c, turns.c
+_e, _p, _t = events.c, slack_posts.c, turns.c
 _before = turns.alias("before")
 
 _Query = Select[*tuple[Any, ...]]
@@ -86,6 +87,17 @@ _reason = (
     .where(_o.turn_id == _t.id, _o.part > _t.told_parts, _o.state.in_(("failed", "unknown")))
     .scalar_subquery()
 )
+
+
+#: Why a turn is put off: it has no failure of its own as long as another attempt is to come.
+_put_off_for = (
+    select(_e.detail["code"].as_string())
+    .where(_e.conversation_id == _t.conversation_id, _e.turn_id == _t.id, _e.kind == "postponed")
+    .order_by(_e.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_code = func.coalesce(_t.error_code, case((_t.next_at.is_not(None), _put_off_for)))
 
 
 def count(tx: Connection, business: Business | None = None) -> Backlog:
@@ -267,7 +279,7 @@ def _turns() -> _Query:
             _turn_state.label("state"),
             _t.attempts,
             (_t.next_at - now()).label("next_in"),
-            _t.error_code.label("code"),
+            _code.label("code"),
             _reason.label("reason"),
             _i.received_at.label("since"),
             _i.simulated,

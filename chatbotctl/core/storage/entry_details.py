@@ -11,6 +11,7 @@ from chatbotctl.core.records.conversation import Author, TranscriptEntry
 from chatbotctl.core.records.turn import PartState
 from chatbotctl.core.storage import backlog
 from chatbotctl.core.storage.conversations import inbound_entry
+from chatbotctl.core.storage.not_begun import NOT_BEGUN
 from chatbotctl.core.storage.schema import (
     business_clients,
     events,
@@ -20,6 +21,8 @@ from chatbotctl.core.storage.schema import (
     turns,
 )
 
+#: Of a thread whose next turn cannot be begun.
+_NOT_READABLE = "Something that its next turn needs cannot be read: `chatbotctl db check` says what helps."
 #: Messages of a thread without a turn that are looked up.
 MOST_WAITING = 100
 
@@ -82,6 +85,10 @@ def _post(tx: Connection, entry: Entry) -> Details:
 
 
 def _thread(tx: Connection, entry: Entry) -> Details:
+    if entry.code == NOT_BEGUN:
+        # What cannot be read for a turn is not read here either: the timeline tells how often, and of what type it was.
+        failed = select(events).where(_e.conversation_id == entry.conversation_id, _e.kind == NOT_BEGUN)
+        return Details(entry=entry, error=_NOT_READABLE, events=_timeline(tx, failed))
     done = select(_bc.done_seq).where(_bc.id == entry.conversation_id).scalar_subquery()
     waiting = select(inbound_messages).where(_i.conversation_id == entry.conversation_id, _i.seq > done)
     return Details(entry=entry, messages=_messages(tx, waiting.limit(MOST_WAITING)))
