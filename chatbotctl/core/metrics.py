@@ -78,6 +78,12 @@ SEND_SECONDS = Figure(
     # Up to twilio.timeout_seconds.
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+DELIVERIES = Figure(
+    "chatbotctl_deliveries_total",
+    "counter",
+    "What Twilio told of messages after it took them, and whether it was new, old, or of a message not known here.",
+    ("status", "result"),
+)
 RETRIES = Figure(
     "chatbotctl_retries_total",
     "counter",
@@ -124,6 +130,7 @@ FIGURES = (
     TURNS,
     ASSISTANT_SECONDS,
     SEND_SECONDS,
+    DELIVERIES,
     RETRIES,
     CACHE_LOOKUPS,
     SLACK_POSTS,
@@ -198,6 +205,10 @@ class Metrics:
     def sending(self) -> AbstractContextManager[None]:
         """Time the block: one message on its way to WhatsApp (Twilio)."""
         return self._timed(SEND_SECONDS) if self._registry else nullcontext()
+
+    def delivery(self, status: str, result: Literal["new", "old", "unknown"]) -> None:
+        """Twilio told what became of a message."""
+        self._count(DELIVERIES, status, result)
 
     def retried(self, service: Literal["assistant", "whatsapp", "turn"]) -> None:
         """Another attempt is made, or will be."""

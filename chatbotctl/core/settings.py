@@ -65,6 +65,7 @@ class TwilioSettings(_Section):
     attempts: int = Field(3, ge=1, le=10)
     lookup_wait_seconds: float = Field(3.0, ge=0, le=60)
     answer: Literal["json", "twiml"] = "json"
+    status_callbacks: bool = True
 
 
 class OpenAISettings(_Section):

@@ -35,6 +35,7 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.metrics import Metrics
 from chatbotctl.core.ports import Assistant, KnowledgeStore, Messenger, Mirror, SignatureCheck, ThreadCache, Wakeup
 from chatbotctl.core.records.business import Backend, Business
+from chatbotctl.core.records.delivery import STATUS_PATH
 from chatbotctl.core.settings import Settings
 from chatbotctl.core.storage import businesses, knowledge
 from chatbotctl.core.storage.credentials import Vault
@@ -134,8 +135,15 @@ class Core:
                 auth_token=account.token,
                 api_base_url=twilio.api_base_url,
                 timeout_seconds=twilio.timeout_seconds,
+                status_callback=self._status_callback,
             ),
         )
+
+    @property
+    def _status_callback(self) -> str | None:
+        """Where Twilio tells what becomes of a message: this install's own address, where it is known and wanted."""
+        public_url = self.settings.server.public_url
+        return f"{public_url}{STATUS_PATH}" if public_url and self.settings.twilio.status_callbacks else None
 
     def mirror_of(self, business: Business) -> Mirror | None:
         """The business's Slack workspace, or the install's; None when there is none. Raises SecretKeyError."""

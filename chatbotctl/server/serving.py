@@ -10,7 +10,10 @@ from typing import cast
 from flask import Flask, current_app
 
 from chatbotctl.core.flow import pipeline
+from chatbotctl.core.flow.note_delivery import note_delivery
+from chatbotctl.core.log import note
 from chatbotctl.core.records.business import Business
+from chatbotctl.core.records.delivery import DeliveryReport
 from chatbotctl.core.records.message import InboundMessage, Outcome
 from chatbotctl.core.wiring import Core
 from chatbotctl.server.signature import SignatureGate, TrustedProxies
@@ -42,6 +45,15 @@ class Serving:
         """
         with self.patience() as seconds:
             return pipeline.receive(self.core.services, message, business, wait_seconds=seconds)
+
+    def note_delivery(self, report: DeliveryReport, business: Business) -> None:
+        """Have what became of a message written down; waits for the message to be known where there is room to wait.
+
+        Raises StorageUnavailable.
+        """
+        note(sid=report.sid, business=business.name)
+        with self.patience() as seconds:
+            note_delivery(self.core.services, business, report, wait=seconds > 0)
 
     @contextmanager
     def patience(self) -> Iterator[float]:

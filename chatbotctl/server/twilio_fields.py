@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from chatbotctl.core.addresses import PREFIX, readable_address
 from chatbotctl.core.errors import UnreadableMessage
+from chatbotctl.core.records.delivery import FAILED, PROGRESS, DeliveryReport
 from chatbotctl.core.records.message import SIMULATED_PARAMETER, InboundMessage, Media
 
 #: WhatsApp messages carry one attachment, Twilio's other channels up to ten.
@@ -22,6 +23,8 @@ LONGEST_PROFILE_NAME = 200
 
 #: A message's sid as Twilio makes them.
 _TWILIO_SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
+#: Twilio's error codes are numbers; "0" and nothing at all say that there is no error.
+_CODE = re.compile(r"[1-9]\d{1,9}")
 _SIGNED_SID = re.compile(rf"MessageSid({_TWILIO_SID.pattern})")
 
 #: A message without any of these says nothing at all.
@@ -101,6 +104,28 @@ def message_of(fields: Mapping[str, str], *, sid: str | None = None) -> InboundM
         simulated=SIMULATED_PARAMETER in fields,
         mirrored=fields.get(SIMULATED_PARAMETER, "slack") == "slack",
     )
+
+
+def report_of(fields: Mapping[str, str]) -> DeliveryReport | None:
+    """What readable `fields` of a status callback tell; None for a status that Twilio has added since.
+
+    Raises UnreadableMessage, naming the field.
+    """
+    sid, status = _given_sid(fields), fields.get("MessageStatus") or fields.get("SmsStatus") or ""
+    if not sid or not status:
+        raise UnreadableMessage(f"{'MessageStatus' if sid else 'MessageSid'} is missing.")
+    sender, recipient = _address(fields, "From"), _address(fields, "To")
+    if status not in (*PROGRESS, *FAILED):
+        return None
+    code = fields.get("ErrorCode", "")
+    return DeliveryReport(
+        sid=sid, status=status, code=code if _CODE.fullmatch(code) else None, sender=sender, recipient=recipient
+    )
+
+
+def sender_of(fields: Mapping[str, str]) -> str:
+    """Whose message a status callback says that it tells of; "" when unreadable."""
+    return readable_address(fields.get("From", "")) or ""
 
 
 def _address(fields: Mapping[str, str], name: str) -> str:

@@ -9,11 +9,12 @@ from flask import Blueprint, Response, request
 from chatbotctl.core.errors import ChatbotError
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.log import about, event
+from chatbotctl.core.records.delivery import STATUS_PATH
 from chatbotctl.server import answers, serving
 from chatbotctl.server.answers import Answer
 from chatbotctl.server.request_reading import read_fields
 from chatbotctl.server.serving import Serving
-from chatbotctl.server.twilio_fields import message_of, receiver_of, signed_sid
+from chatbotctl.server.twilio_fields import message_of, receiver_of, report_of, sender_of, signed_sid
 
 whatsapp_bp = Blueprint("whatsapp", __name__)
 
@@ -42,6 +43,30 @@ def _take_in(here: Serving) -> Answer:
         fields = received.require_readable()
         message = message_of(fields, sid=signed_sid(received.pairs, signature) if signature else None)
         return answers.for_outcome(here.receive(message, business))
+    except ChatbotError as error:
+        return answers.for_error(error)
+
+
+@whatsapp_bp.post(STATUS_PATH)
+def take_status() -> Response:
+    """Take in what became of a message, and answer by the table."""
+    here = serving.of_app()
+    with about(sid=None, business=None, conversation=None):
+        answer = _note_status(here)
+        _log(answer)
+    return _response(answer, here.core.settings.twilio.answer)
+
+
+def _note_status(here: Serving) -> Answer:
+    try:
+        received = read_fields(request)
+        business = here.core.business_at(sender_of(received.first))
+        here.gate.require(request.environ, received, business)
+        report = report_of(received.require_readable())
+        # A business that was removed, or a status that is new at Twilio: nothing that sending it again would mend.
+        if report is not None and business is not None:
+            here.note_delivery(report, business)
+        return answers.SUCCESS
     except ChatbotError as error:
         return answers.for_error(error)
 

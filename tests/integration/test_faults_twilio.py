@@ -1,6 +1,6 @@
 """The table of what Twilio can do wrong with a reply, and what comes of each.
 
-What Twilio says by status callback later on (63016 mostly) is no row here: nothing takes such callbacks yet.
+What it says by status callback later on (63016 mostly) is in test_status_callbacks.py.
 """
 
 from __future__ import annotations

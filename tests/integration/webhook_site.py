@@ -51,6 +51,22 @@ def post(client: FlaskClient, fields: Pairs, *, headers: Mapping[str, str] | Non
     return client.post("/whatsapp", data=urlencode(fields), content_type=FORM, headers=signed)
 
 
+def post_status(
+    client: FlaskClient,
+    sid: str,
+    status: str,
+    *,
+    code: str = "",
+    headers: Mapping[str, str] | None = None,
+    **fields: str,
+) -> TestResponse:
+    """Post a status callback as Twilio does, signed for its URL unless `headers` says otherwise."""
+    base = {"MessageSid": sid, "MessageStatus": status, "From": BUSINESS, "To": CUSTOMER, "ErrorCode": code}
+    form = list((base | fields).items())
+    signed = signature(form, url=f"{URL}/status") if headers is None else dict(headers)
+    return client.post("/whatsapp/status", data=urlencode(form), content_type=FORM, headers=signed)
+
+
 def post_to(url: str, fields: Pairs, *, timeout: float = 60) -> requests.Response:
     """Post a signed form to a running server."""
     return requests.post(f"{url}/whatsapp", data=fields, headers=signature(fields), timeout=timeout)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatbotctl.core.adapters.retry_after import seconds_to_wait
 from chatbotctl.core.errors import MessengerError
+from chatbotctl.core.log import event
 from chatbotctl.core.records.turn import SentMessage
+from chatbotctl.core.twilio_codes import SENTENCES
 
 if TYPE_CHECKING:
     from twilio.rest import Client
@@ -29,29 +31,10 @@ NEWEST = 50
 #: Seconds by which Twilio's clock and the database's may differ.
 CLOCKS_APART = 120.0
 
+#: Twilio's code for a status callback that it cannot call.
+_BAD_CALLBACK = "21609"
 #: Where the SDK sends messages unless told otherwise.
 TWILIO_URL = "https://api.twilio.com"
-
-#: Twilio's error code -> what happened, in words for an operator. https://www.twilio.com/docs/api/errors
-_SENTENCES: dict[str, str] = {
-    "20003": "Twilio refused the credentials: the account SID or the auth token is wrong.",
-    "20404": "Twilio knows no such account.",
-    "20429": "Twilio takes no more requests at the moment.",
-    "21211": "The recipient's address is not valid for WhatsApp.",
-    "21604": "The recipient's address is missing.",
-    "21608": "A Twilio trial account sends only to numbers that were verified in its console.",
-    "21610": "The customer opted out of messages.",
-    "21617": "The message is longer than the 1,600 characters that Twilio takes.",
-    "21619": "The message has no text.",
-    "21910": "The sender and the recipient are not on the same channel: both need `whatsapp:` in front.",
-    "63003": "WhatsApp does not know the recipient.",
-    "63007": "The business's number is not a WhatsApp sender of this Twilio account.",
-    "63014": "The customer blocked this business.",
-    "63015": "Twilio's sandbox sends only to numbers that have joined it.",
-    "63016": "The customer last wrote more than 24 hours ago, and WhatsApp takes only templates outside that window.",
-    "63018": "WhatsApp takes no more messages from this sender at the moment.",
-    "63024": "The recipient cannot be reached on WhatsApp.",
-}
 
 
 class TwilioWhatsApp:
@@ -62,13 +45,23 @@ class TwilioWhatsApp:
         auth_token: the account's secret.
         api_base_url: another server than Twilio's own (tests, proxies); None: Twilio's.
         timeout_seconds: for the connection and again for each wait on an answer; the SDK itself would wait for ever.
+        status_callback: the address that Twilio tells what becomes of each message; None: it tells nobody.
     """
 
-    def __init__(self, *, account_sid: str, auth_token: str, api_base_url: str | None, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        auth_token: str,
+        api_base_url: str | None,
+        timeout_seconds: float,
+        status_callback: str | None = None,
+    ) -> None:
         self._account_sid = account_sid
         self._auth_token = auth_token
         self._api_base_url = api_base_url
         self._timeout_seconds = timeout_seconds
+        self._status_callback = status_callback
         self._lock = threading.Lock()
         self._client: Client | None = None
         #: `seconds`: the Retry-After of this thread's last answer. The SDK's exceptions do not carry headers.
@@ -80,8 +73,20 @@ class TwilioWhatsApp:
         Raises MessengerError: `retryable` when it may get through another time, and beside it `unknown_outcome` when
         Twilio may have taken it this time. Its `reason` is Twilio's error code where there is one.
         """
+        try:
+            return self._send(sender, recipient, body)
+        except MessengerError as error:
+            if error.reason != _BAD_CALLBACK or self._status_callback is None:
+                raise
+        # Nothing was taken. That nobody will be told of its delivery must not keep the customer's reply back.
+        event("status_callback_refused", level="warning")
+        self._status_callback = None
+        return self._send(sender, recipient, body)
+
+    def _send(self, sender: str, recipient: str, body: str) -> SentMessage:
+        told = {} if self._status_callback is None else {"status_callback": self._status_callback}
         with self._errors_mapped() as client:
-            message = client.messages.create(to=recipient, from_=sender, body=body)
+            message = client.messages.create(to=recipient, from_=sender, body=body, **told)
         if not message.sid:
             raise _unclear_answer()
         return SentMessage(sid=str(message.sid), status=str(message.status))
@@ -94,7 +99,11 @@ class TwilioWhatsApp:
         with self._errors_mapped() as client:
             listed = client.messages.list(to=recipient, from_=sender, limit=NEWEST, page_size=NEWEST)
         return [
-            SentMessage(sid=str(message.sid), status=str(message.status))
+            SentMessage(
+                sid=str(message.sid),
+                status=str(message.status),
+                error_code=str(message.error_code) if message.error_code else None,
+            )
             for message in listed
             if _same_text(message.body, body)
             and (message.date_created is None or message.date_created.timestamp() >= since - CLOCKS_APART)
@@ -192,7 +201,7 @@ def _refused(exc: Exception, retry_after: float | None) -> MessengerError:
             retry_after=retry_after,
         )
     busy = status == 429 or reason == "20429"
-    sentence = _SENTENCES.get(reason) or (_SENTENCES["20429"] if busy else f"Twilio refused the message ({reason}).")
+    sentence = SENTENCES.get(reason) or (SENTENCES["20429"] if busy else f"Twilio refused the message ({reason}).")
     hint = "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or the business's own credentials."
     return MessengerError(
         sentence,

@@ -17,6 +17,7 @@ from chatbotctl.core.records.message import InboundMessage, kind_in_words
 from chatbotctl.core.records.turn import Failure, OutboundPart, PartState, Turn
 from chatbotctl.core.storage import outbox, slack_posts
 from chatbotctl.core.storage.inbox import Taken
+from chatbotctl.core.twilio_codes import sentence_of
 
 #: What the titles of simulated messages and of their replies end in: nobody in Slack takes them for a customer's.
 SIMULATED = " · simulated"
@@ -74,6 +75,22 @@ def owe_reply(services: Services, tx: Connection, turn: Turn, failure: Failure |
         _owe(services, tx, turn, kind="alert", title=WITHDRAWN, text=_text_of(withdrawn))
     if turn.needs_human is not None and not turn.told_reply:
         _owe(services, tx, turn, kind="alert", title="A person is needed", text=turn.needs_human)
+
+
+def owe_undelivered(
+    services: Services, tx: Connection, business: Business, *, conversation_id: int, code: str | None, text: str
+) -> None:
+    """Owe an alert that WhatsApp could not deliver a message after all. `code`: Twilio's."""
+    if not services.is_mirrored(business):
+        return
+    slack_posts.owe(
+        tx,
+        conversation_id=conversation_id,
+        lane=slack_posts.lane_of(business, conversation_id, services.default_layout),
+        kind="alert",
+        title=f"The message was not delivered: {sentence_of(code)}",
+        text=text,
+    )
 
 
 def _what_failed(turn: Turn, not_left: Sequence[OutboundPart]) -> str:

@@ -13,10 +13,12 @@ from sqlalchemy import Connection
 
 from chatbotctl.core.errors import LeaseLost, MessengerError, OutsideError
 from chatbotctl.core.failpoints import reach
+from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.retry_policy import RetryPolicy
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.ports import Messenger
+from chatbotctl.core.records.delivery import FAILED
 from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
 from chatbotctl.core.storage import events, outbox, turns
 
@@ -41,11 +43,22 @@ class Sent:
     #: Twilio's list had it: an earlier attempt had got through.
     found: bool
 
-    def note(self, tx: Connection, turn: Turn) -> None:
+    def note(self, services: Services, tx: Connection, turn: Turn) -> None:
         """Write it down. Without the fence: Twilio has it, and that is true whoever owns the conversation now."""
         outbox.sent(tx, turn, self.part, self.message)
         detail = {"part": self.part.part, "author": self.part.author.value, "found": self.found}
         events.record(tx, turn.conversation.id, "sent", message_sid=self.message.sid, turn_id=turn.id, detail=detail)
+        if self.message.status in FAILED:
+            # Twilio told so when nobody here knew the message yet, and tells it once.
+            code = self.message.error_code
+            mirror_to_slack.owe_undelivered(
+                services,
+                tx,
+                turn.business,
+                conversation_id=turn.conversation.id,
+                code=code,
+                text=self.part.body,
+            )
 
 
 def send_part(

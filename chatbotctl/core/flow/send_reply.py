@@ -70,7 +70,9 @@ def _left_over(services: Services, turn: Turn) -> tuple[OutboundPart, ...]:
 
 def _record(services: Services, turn: Turn, sent: Sent) -> None:
     # A part that stays `sending` is looked for in Twilio's list, which takes a customer's time.
-    keep_writing(services.database, lambda tx: sent.note(tx, turn), seconds=services.settings.worker.lease_seconds)
+    keep_writing(
+        services.database, lambda tx: sent.note(services, tx, turn), seconds=services.settings.worker.lease_seconds
+    )
     reach("recorded")
 
 

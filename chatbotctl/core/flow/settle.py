@@ -76,7 +76,7 @@ def _end(
             return True, 0.0
         is_ours = turns.holds(tx, turn.lease)
         if last is not None:
-            last.note(tx, turn)
+            last.note(services, tx, turn)
         return is_ours, _write_end(services, tx, turn, state, failure) if is_ours else None
 
     if last is None:

@@ -158,3 +158,5 @@ class SentMessage:
     sid: str
     #: Twilio's word: accepted, queued, sent...
     status: str
+    #: Twilio's error code, of one that was found in its list and had failed by then.
+    error_code: str | None = None

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
 
+from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.conversation import Author
+from chatbotctl.core.records.delivery import FAILED, PROGRESS, DeliveryReport, reported_after
 from chatbotctl.core.records.turn import OutboundPart, PartState, SentMessage, Turn
 from chatbotctl.core.storage import conversations
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.storage.prepared import Prepared
-from chatbotctl.core.storage.schema import inbound_messages, outbound_messages, turns
+from chatbotctl.core.storage.schema import business_clients, inbound_messages, outbound_messages, turns
 
-_i, _o, _t = inbound_messages.c, outbound_messages.c, turns.c
+_bc, _i, _o, _t = business_clients.c, inbound_messages.c, outbound_messages.c, turns.c
 _INSERT = Prepared(insert(outbound_messages).returning(*outbound_messages.c))
 _PARTS = Prepared(select(outbound_messages).where(_o.turn_id == bindparam("turn")).order_by(_o.part))
 #: The states of a part that may leave.
@@ -27,7 +29,38 @@ _SENDING = Prepared(
 _SENT = Prepared(
     update(outbound_messages)
     .where(_o.id == bindparam("part_id"))
-    .values(state=PartState.SENT, sent_at=now(), error_code=None)
+    .values(
+        state=PartState.SENT,
+        sent_at=now(),
+        error_code=bindparam("code", type_=Text),
+        # What Twilio has told since is further on, should this be written down a second time.
+        delivery_status=func.coalesce(_o.delivery_status, bindparam("status", type_=Text)),
+    )
+)
+_is_of_business = select(_bc.id).where(_bc.id == _o.conversation_id, _bc.business_id == bindparam("business")).exists()
+_REPORTED = {
+    status: Prepared(
+        update(outbound_messages)
+        .where(
+            _o.sid == bindparam("message_sid"),
+            _is_of_business,
+            or_(_o.delivery_status.is_(None), _o.delivery_status.in_(reported_after(status))),
+        )
+        .values(delivery_status=status, error_code=bindparam("code", type_=Text))
+        .returning(_o.conversation_id, _o.turn_id, _o.part, _o.body)
+    )
+    for status in (*PROGRESS, *FAILED)
+}
+_KNOWN = Prepared(select(_o.id).where(_o.sid == bindparam("message_sid"), _is_of_business))
+_LEAVING = Prepared(
+    select(_o.id)
+    .where(
+        _o.state == PartState.SENDING,
+        _o.sender == bindparam("ours"),
+        _o.recipient == bindparam("customer"),
+        _is_of_business,
+    )
+    .limit(1)
 )
 
 
@@ -91,7 +124,26 @@ def sent(tx: Connection, turn: Turn, part: OutboundPart, message: SentMessage) -
     """Twilio took it."""
     # The conversation is locked before its parts, here as wherever both are.
     conversations.touch(tx, turn.conversation.id)
-    _SENT.run(tx, part_id=part.id, sid=message.sid, delivery_status=message.status)
+    _SENT.run(tx, part_id=part.id, sid=message.sid, status=message.status, code=message.error_code)
+
+
+def reported(tx: Connection, business: Business, report: DeliveryReport) -> Any | None:
+    """Write down what Twilio tells of a message of the business's, if that is news.
+
+    Returns the row's conversation_id, turn_id, part and body; None when it is no news, or of no message that is known.
+    """
+    return _REPORTED[report.status].first(tx, message_sid=report.sid, business=business.id, code=report.code)
+
+
+def is_known(tx: Connection, business: Business, sid: str) -> bool:
+    """Whether a message of the business's has this sid."""
+    return _KNOWN.first(tx, message_sid=sid, business=business.id) is not None
+
+
+def is_leaving(tx: Connection, business: Business, report: DeliveryReport) -> bool:
+    """Whether a message from and to whom the report tells of is on its way, so that its sid is not known yet."""
+    row = _LEAVING.first(tx, business=business.id, ours=report.sender, customer=report.recipient)
+    return row is not None
 
 
 def not_sent(tx: Connection, part: OutboundPart, state: PartState, code: str) -> None:
