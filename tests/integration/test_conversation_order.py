@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow.pipeline import receive, run_turn
@@ -18,9 +18,11 @@ from chatbotctl.core.flow.worker import Worker, work_once
 from chatbotctl.core.records.conversation import Due, HeldBy
 from chatbotctl.core.records.message import Result
 from chatbotctl.core.records.turn import Turn
+from chatbotctl.core.storage import events, turns
 from chatbotctl.core.storage import schema as tables
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
+from tests.contract import store
 from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.twilio_server import FakeTwilio
@@ -37,6 +39,10 @@ from tests.installs import (
     take_in,
     work,
 )
+
+ROW = tables.business_clients.c
+#: A statement gives up waiting for somebody's lock soon enough for a test.
+SHORT_WAIT = text("SET LOCAL lock_timeout = '200ms'")
 
 
 class Watched:
@@ -432,3 +438,40 @@ def test_worker_passes_over_a_conversation_whose_row_somebody_has_locked(
 
         work(core, accepted.conversation_id)
     assert fake_twilio.sent() == ["You said: Hello"]
+
+
+def test_copy_of_a_message_that_is_being_noted_does_not_hold_up_its_turn(vendors: Vendors, postgres_store: str) -> None:
+    """Many copies come at once when Twilio tries again: passed over, the conversation would wait for the sweeper."""
+    empty_postgres(postgres_store)
+    with install(vendors, database_url=postgres_store) as core:
+        add_business(core)
+        conversation_id = take_in(core, "Hello").conversation_id
+        with core.database.write() as copy, core.database.write() as tx:
+            events.record(copy, conversation_id, "duplicate")
+            assert turns.claim(tx, conversation_id, owner="one", lease_seconds=15) is not None
+
+
+def test_locked_row_costs_the_workers_other_conversations_no_lease(vendors: Vendors, postgres_store: str) -> None:
+    """A heartbeat that waits for it renews nothing until it gives up, and then the leases run out."""
+    empty_postgres(postgres_store)
+    with install(vendors, database_url=postgres_store) as core:
+        add_business(core)
+        locked, other = (take_in(core, sender=customer(number)).conversation_id for number in range(2))
+        for conversation_id in (locked, other):
+            store.claim(core.database, conversation_id)
+        with core.database.write() as somebody, core.database.write() as heartbeat:
+            somebody.execute(select(ROW.id).where(ROW.id == locked).with_for_update())
+            heartbeat.execute(SHORT_WAIT)
+            assert turns.renew(heartbeat, "one", 1000, [locked, other]) == 1
+
+
+def test_locked_row_keeps_no_worker_paused(vendors: Vendors, postgres_store: str) -> None:
+    """It is due as ever, and may be the first that the sweeper finds."""
+    empty_postgres(postgres_store)
+    with install(vendors, database_url=postgres_store) as core:
+        add_business(core)
+        conversation_id = take_in(core).conversation_id
+        with core.database.write() as somebody, core.database.write() as sweeper:
+            somebody.execute(select(ROW.id).with_for_update())
+            sweeper.execute(SHORT_WAIT)
+            turns.try_to_write(sweeper, conversation_id)

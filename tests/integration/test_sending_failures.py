@@ -16,13 +16,17 @@ from chatbotctl.core import failpoints
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.accept import Accepted
+from chatbotctl.core.flow.send_reply import Delivery, Sending
+from chatbotctl.core.flow.settle import settle
 from chatbotctl.core.flow.worker import work_once
 from chatbotctl.core.records.message import Result
-from chatbotctl.core.records.turn import SentMessage
+from chatbotctl.core.records.turn import Failure, SentMessage, Turn
 from chatbotctl.core.storage import businesses, conversations, outbox
 from chatbotctl.core.storage import schema as tables
+from chatbotctl.core.storage.database_faults import UnreadableRow
 from chatbotctl.core.storage.engine import now
 from chatbotctl.core.wiring import Core
+from tests.contract import store
 from tests.fakes.loopback import Request, Response
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.slack_server import FakeSlack
@@ -395,6 +399,65 @@ def test_turn_whose_last_commit_was_made_without_our_hearing_it_ends_once(
     assert outcome(any_site, accepted).result is Result.REPLIED
     assert fake_twilio.sent() == ["You said: Hello"]
     assert sum("You said: Hello" in line for line in slack_shows(any_site, fake_slack)) == 1
+
+
+@pytest.mark.parametrize("fault", [KeyError, UnreadableRow])
+def test_part_that_left_is_known_to_have_left_although_its_turn_cannot_be_ended(
+    any_site: Core, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    """At each attempt to end the turn it would be looked for, until Twilio's list does not reach back to it."""
+    add_business(any_site)
+    accepted = take_in(any_site, "Hello")
+
+    def broken(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as broken_code:
+        broken_code.setattr("chatbotctl.core.flow.mirror_to_slack.owe_reply", broken)
+        assert work(any_site, accepted.conversation_id) is not None, "it is put off"
+        assert parts(any_site, accepted) == [("sent", None)]
+        assert events_sent(any_site) == [False]
+
+    make_due(any_site)
+    work(any_site, accepted.conversation_id)
+    assert outcome(any_site, accepted).result is Result.REPLIED
+    assert len(fake_twilio.sent()) == 1
+    assert not [request for request in fake_twilio.requests if request.method == "GET"], "there is nothing to look for"
+
+
+def test_what_a_late_worker_sent_is_written_down_although_its_heir_gave_the_turn_up(
+    any_site: Core, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the one could not reach the database, the other ended the turn, not knowing whether the part had left."""
+    add_business(any_site)
+    accepted = take_in(any_site, "Hello")
+    sent, write = outbox.sent, any_site.database.write
+    heirs: list[Turn] = []
+
+    def away_at_first(*args: Any) -> None:
+        if not heirs:
+            raise StorageUnavailable
+        sent(*args)
+
+    @contextlib.contextmanager
+    def seen_by_the_heir(*, durable: bool = True) -> Iterator[Connection]:
+        try:
+            with write(durable=durable) as tx:
+                yield tx
+        except StorageUnavailable:
+            expire_lease(any_site)
+            heirs.append(store.open_turn(any_site.database, accepted.conversation_id, owner="heir"))
+            settle(any_site.services, heirs[0], Delivery(Sending.FAILED, Failure(code="send_failed", message="Why.")))
+            assert parts(any_site, accepted) == [("unknown", None)]
+            raise
+
+    monkeypatch.setattr("chatbotctl.core.flow.send_part.outbox.sent", away_at_first)
+    monkeypatch.setattr(any_site.database, "write", seen_by_the_heir)
+    work(any_site, accepted.conversation_id)
+
+    assert parts(any_site, accepted) == [("sent", None)]
+    assert outcome(any_site, accepted).result is Result.FAILED, "its end is the heir's"
+    assert fake_twilio.sent() == ["You said: Hello"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from chatbotctl.core.errors import StorageUnavailable
 from chatbotctl.core.log import event
+from chatbotctl.core.storage.database_faults import UnreadableRow
 from chatbotctl.core.storage.engine import Database
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def keep_writing(database: Database, write: Callable[[Connection], T], *, second
         write: safe to do twice: a commit whose answer got lost is made again.
         seconds: a lease's length; later somebody else may be at it.
 
-    Raises StorageUnavailable when the database has not come back by then.
+    Raises StorageUnavailable when the database has not come back by then; UnreadableRow at once.
     """
     end = time.monotonic() + seconds
     while True:
@@ -36,7 +37,7 @@ def keep_writing(database: Database, write: Callable[[Connection], T], *, second
             with database.write() as tx:
                 done = write(tx)
         except StorageUnavailable as error:
-            if time.monotonic() + PAUSE_SECONDS >= end:
+            if isinstance(error, UnreadableRow) or time.monotonic() + PAUSE_SECONDS >= end:
                 raise
             event("storage_unavailable", level="error", reason=error.message)
             time.sleep(PAUSE_SECONDS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from sqlalchemy import Connection
 
-from chatbotctl.core.errors import ChatbotError, LeaseLost
+from chatbotctl.core.errors import ChatbotError, LeaseLost, StorageUnavailable
 from chatbotctl.core.failpoints import reach
 from chatbotctl.core.flow import mirror_to_slack
 from chatbotctl.core.flow.keep_writing import keep_writing
@@ -15,6 +18,9 @@ from chatbotctl.core.flow.services import Services
 from chatbotctl.core.log import event
 from chatbotctl.core.records.turn import Failure, PartState, Turn, TurnState
 from chatbotctl.core.storage import outbox, turns
+from chatbotctl.core.storage.database_faults import UnreadableRow
+
+T = TypeVar("T")
 
 #: When a turn that could not be brought to its end is gone on with.
 LATER = PutOff(first=5.0, longest=300.0)
@@ -69,8 +75,9 @@ def _end(
 
     def write(tx: Connection) -> tuple[bool, float | None]:
         nonlocal attempted
-        # A commit whose answer got lost: nothing of it is done twice, and whether more is due is looked up.
-        was_written = attempted and turns.has_ended(tx, turn)
+        # A commit whose answer got lost: nothing of it is done twice, and whether more is due is looked up. An end that
+        # is another worker's does not tell what we know of the last part.
+        was_written = attempted and turns.has_ended(tx, turn) and (last is None or outbox.has_left(tx, last.part))
         attempted = True
         if was_written:
             return True, 0.0
@@ -84,7 +91,7 @@ def _end(
         with services.database.write(durable=False) as tx:
             is_ours, due = write(tx)
     else:
-        is_ours, due = keep_writing(services.database, write, seconds=services.settings.worker.lease_seconds)
+        is_ours, due = _keep_ending(services, turn, last, write)
         reach("recorded")
     if not is_ours:
         raise LeaseLost
@@ -93,6 +100,26 @@ def _end(
     services.metrics.turn_ended(turn.business.name, state.value, code)
     event("turn_ended", level="error" if state is TurnState.DEAD else "info", state=state.value, code=code)
     return due
+
+
+def _keep_ending(services: Services, turn: Turn, last: Sent, write: Callable[[Connection], T]) -> T:
+    """`write`, kept up; where it meets a fault of our own, that the last part has left is written down without it.
+
+    The turn is gone on with then, and a part that is `sending` for as long as that takes may not be found any more in
+    Twilio's list: it would be sent again.
+    """
+    is_at_fault = True
+    try:
+        done = keep_writing(services.database, write, seconds=services.settings.worker.lease_seconds)
+        is_at_fault = False
+    except StorageUnavailable as error:
+        is_at_fault = isinstance(error, UnreadableRow)
+        raise
+    finally:
+        if is_at_fault:
+            with services.database.write() as tx:
+                last.note(services, tx, turn)
+    return done
 
 
 def _write_end(

@@ -59,7 +59,11 @@ def _due() -> tuple[ColumnElement[bool], ...]:
 # A row that somebody has locked is passed over: whoever has it wakes a worker, or else the sweeper comes by again. To
 # wait for it would cost a connection and a thread for each conversation of a business that is being worked on.
 _free = (
-    select(_bc.id).where(_bc.id == bindparam("conversation")).with_for_update(skip_locked=True).correlate(None)
+    select(_bc.id)
+    .where(_bc.id == bindparam("conversation"))
+    # As an UPDATE locks it: beside whoever adds a row of the conversation (that a copy of a message came, say).
+    .with_for_update(skip_locked=True, key_share=True)
+    .correlate(None)
 ).scalar_subquery()
 _claimed = (
     update(business_clients)
@@ -74,6 +78,7 @@ _FIRST_REDONE = select(func.min(_t.first_seq)).where(*_REDONE).scalar_subquery()
 NEXT_SEQ = case((_bc.redo > 0, _FIRST_REDONE), else_=_bc.done_seq + 1)
 _is_simulated = select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
 _CLAIM, _CLAIM_SIMULATED = Prepared(_claimed), Prepared(_claimed.where(_is_simulated))
+_AS_IT_IS = Prepared(update(business_clients).where(_bc.id == _free).values(ready_at=_bc.ready_at))
 _FENCE = Prepared(select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update())
 _HELD = Prepared(select(_bc.fence).where(_bc.id == bindparam("conversation")))
 _KEPT = Prepared(
@@ -178,8 +183,11 @@ def due(tx: Connection, limit: int, *, without: Collection[int] = ()) -> list[Du
 
 
 def try_to_write(tx: Connection, conversation_id: int) -> None:
-    """Write a conversation's row as it is: whether the database takes writes, and has the room for them."""
-    tx.execute(update(business_clients).where(_bc.id == conversation_id).values(ready_at=_bc.ready_at))
+    """Write a conversation's row as it is: whether the database takes writes, and has the room for them.
+
+    One that somebody has locked says nothing about that, and is passed over.
+    """
+    _AS_IT_IS.run(tx, conversation=conversation_id)
 
 
 def waiting(tx: Connection) -> tuple[int, float]:
@@ -191,16 +199,17 @@ def waiting(tx: Connection) -> tuple[int, float]:
 def renew(tx: Connection, owner: str, lease_seconds: float, conversation_ids: Collection[int]) -> int:
     """The heartbeat: extend this worker's leases; returns how many there are.
 
-    One that has run out while the database was away is extended too, if nobody has taken the conversation since.
+    One that has run out while the database was away is extended too, if nobody has taken the conversation since. A row
+    that somebody has locked is left to the next heartbeat: to wait for it would cost all the others their leases.
 
     Arguments:
         conversation_ids: what it is working on. Other leases of its own (their turns broke off because the database was
             away) must run out, or nobody would ever take those conversations up again.
     """
+    own = (_bc.owner == owner, _bc.id.in_(conversation_ids))
+    free = select(_bc.id).where(*own).with_for_update(skip_locked=True, key_share=True).correlate(None)
     return tx.execute(
-        update(business_clients)
-        .where(_bc.owner == owner, _bc.id.in_(conversation_ids))
-        .values(lease_until=now() + lease_seconds)
+        update(business_clients).where(*own, _bc.id.in_(free)).values(lease_until=now() + lease_seconds)
     ).rowcount
 
 
