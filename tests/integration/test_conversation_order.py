@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from chatbotctl.core.config import Key
 from chatbotctl.core.errors import StorageUnavailable
+from chatbotctl.core.flow.accept import accept
 from chatbotctl.core.flow.pipeline import receive, run_turn
 from chatbotctl.core.flow.services import Services
 from chatbotctl.core.flow.turnstile import Turnstile
@@ -475,3 +477,24 @@ def test_locked_row_keeps_no_worker_paused(vendors: Vendors, postgres_store: str
             somebody.execute(select(ROW.id).with_for_update())
             sweeper.execute(SHORT_WAIT)
             turns.try_to_write(sweeper, conversation_id)
+
+
+def test_sweeper_does_not_hurry_while_all_that_it_finds_is_locked(
+    vendors: Vendors, postgres_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A business is removed, say: its conversations are passed over, and one sweep does not find all of them."""
+    empty_postgres(postgres_store)
+    flags: dict[Key, object] = {("worker", "concurrency"): 2, ("worker", "sweep_seconds"): 0.5}
+    with install(vendors, flags=flags, database_url=postgres_store) as core:
+        add_business(core)
+        for number in range(9):
+            accept(core.services, message(sender=customer(number)), wake=False)
+        looked: list[int] = []
+        due = turns.due
+        monkeypatch.setattr(turns, "due", lambda *args, **options: looked.append(1) or due(*args, **options))
+        with core.database.write() as somebody:
+            somebody.execute(select(ROW.id).with_for_update())
+            with running(core):
+                eventually(lambda: len(looked) >= 2)
+                threading.Event().wait(0.3)  # for hundreds of looks, if it hurried
+    assert len(looked) < 20

@@ -153,6 +153,8 @@ class Worker:
         #: More is due than had room here: the sweeper looks again as soon as there is some.
         self._left_out = False
         self._look_now = threading.Event()
+        #: What the last sweep found.
+        self._found: list[Due] = []
         #: The database did not answer when it was last asked.
         self._paused = False
         self._heartbeat = Heartbeat(services, self.owner, self._working_on)
@@ -275,7 +277,9 @@ class Worker:
                 turns.try_to_write(tx, due[0].conversation_id)
         self._resume()
         with self._lock:
-            self._left_out = len(due) == room
+            # The same once more: nothing came of it (somebody has all of it locked, say), and nothing comes of haste.
+            self._left_out = len(due) == room and due != self._found
+        self._found = due
         for each in due:
             self.submit(each)
 
