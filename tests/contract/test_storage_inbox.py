@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from chatbotctl.core.records.business import Business
 from chatbotctl.core.records.message import Media
@@ -14,7 +15,7 @@ from chatbotctl.core.storage.engine import Database
 from chatbotctl.core.storage.schema import business_clients, clients, events, inbound_messages
 from tests.contract import store
 from tests.contract.store import take
-from tests.installs import CUSTOMER, add_business, message
+from tests.installs import CUSTOMER, add_business, eventually, message
 
 
 @pytest.fixture
@@ -326,3 +327,18 @@ def test_message_that_comes_while_a_turn_is_put_off_does_not_shorten_the_wait(
 
     assert take(database, bakery).delay == pytest.approx(120, abs=10)
     assert store.claim(database, first.conversation_id) is None
+
+
+def test_message_that_comes_at_the_moment_in_which_a_turn_is_put_off_does_not_shorten_the_wait(
+    database: Database, bakery: Business
+) -> None:
+    """It waits for the conversation's row, and must not decide by what it saw before."""
+    turn = store.open_turn(database, take(database, bakery).conversation_id)
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as tx:
+            turns.check_fence(tx, turn.lease)
+            taken = pool.submit(take, database, bakery, quiet=1)
+            if not database.is_sqlite:
+                eventually(lambda: tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+            turns.postpone(tx, turn, 120.0, code="send_failed")
+        assert taken.result().delay == pytest.approx(120, abs=10)

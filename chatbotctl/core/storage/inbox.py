@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     exc,
     func,
+    or_,
     select,
     update,
 )
@@ -69,10 +70,10 @@ def _due_at() -> ColumnElement[float]:
     )
     latest = func.coalesce(oldest_unanswered, now()) + bindparam("max_wait", type_=Double)
     window = earlier(now() + bindparam("quiet", type_=Double), latest)
-    # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner.
-    put_off = select(_t.next_at).where(_t.conversation_id == _bc.id, _t.first_seq == _bc.done_seq + 1).scalar_subquery()
-    # So does one that an operator has gone on with, which comes before this message.
-    not_before = case((_bc.redo > 0, _bc.ready_at), else_=put_off)
+    # A turn that was put off keeps its backoff: a customer who writes on must not use its attempts up sooner. So does
+    # one that an operator has gone on with, which comes before this message. By the row itself: PostgreSQL has waited
+    # for whoever puts it off at this moment, and shows of other tables what was there before that.
+    not_before = case((or_(_bc.redo > 0, begun.is_not(None)), _bc.ready_at))
     return later(func.coalesce(not_before, 0.0), window)
 
 
