@@ -170,7 +170,7 @@ def test_text_that_is_no_text_does_not_pass_for_a_database_that_is_away(site: Co
         assert tx.scalar(select(func.count()).where(tables.business_clients.c.owner.is_not(None))) == 0
 
 
-@pytest.mark.parametrize("kind", ["received", "reset", "retried", "dropped", "duplicate"])
+@pytest.mark.parametrize("kind", ["received", "reset", "retried", "dropped", "duplicate", "delivery"])
 def test_what_others_do_meanwhile_does_not_make_it_look_mended(any_site: Core, kind: str) -> None:
     bakery = add_business(any_site)
     accepted = take_in(any_site)

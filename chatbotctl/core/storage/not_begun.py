@@ -19,8 +19,9 @@ from chatbotctl.core.storage.turns import NEXT_SEQ, UNFINISHED
 
 #: What the timeline calls it.
 NOT_BEGUN = "turn_not_begun"
-#: What customers and operators do meanwhile says nothing about whether the turn can be begun by now.
-_NO_PROGRESS = ("received", "duplicate", "reset", "retried", "dropped")
+#: What customers and operators do meanwhile, and what Twilio tells of earlier replies, says nothing about whether the
+#: turn can be begun by now.
+_NO_PROGRESS = ("received", "duplicate", "delivery", "reset", "retried", "dropped")
 #: Times that are written down: by then every backoff is at its longest, and the timeline must not grow for ever.
 MOST_COUNTED = 10
 
