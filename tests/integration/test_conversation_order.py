@@ -450,7 +450,10 @@ def test_copy_of_a_message_that_is_being_noted_does_not_hold_up_its_turn(vendors
         conversation_id = take_in(core, "Hello").conversation_id
         with core.database.write() as copy, core.database.write() as tx:
             events.record(copy, conversation_id, "duplicate")
-            assert turns.claim(tx, conversation_id, owner="one", lease_seconds=15) is not None
+            lease = turns.claim(tx, conversation_id, owner="one", lease_seconds=15)
+            assert lease is not None
+            tx.execute(SHORT_WAIT)
+            assert turns.holds(tx, lease)
 
 
 def test_locked_row_costs_the_workers_other_conversations_no_lease(vendors: Vendors, postgres_store: str) -> None:

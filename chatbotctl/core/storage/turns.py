@@ -61,7 +61,7 @@ def _due() -> tuple[ColumnElement[bool], ...]:
 _free = (
     select(_bc.id)
     .where(_bc.id == bindparam("conversation"))
-    # As an UPDATE locks it: beside whoever adds a row of the conversation (that a copy of a message came, say).
+    # As an UPDATE locks it, here and below: beside whoever adds a row of it (that a copy of a message came, say).
     .with_for_update(skip_locked=True, key_share=True)
     .correlate(None)
 ).scalar_subquery()
@@ -79,7 +79,9 @@ NEXT_SEQ = case((_bc.redo > 0, _FIRST_REDONE), else_=_bc.done_seq + 1)
 _is_simulated = select(_i.id).where(_i.conversation_id == _bc.id, _i.seq == NEXT_SEQ, _i.simulated.is_(true())).exists()
 _CLAIM, _CLAIM_SIMULATED = Prepared(_claimed), Prepared(_claimed.where(_is_simulated))
 _AS_IT_IS = Prepared(update(business_clients).where(_bc.id == _free).values(ready_at=_bc.ready_at))
-_FENCE = Prepared(select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update())
+_FENCE = Prepared(
+    select(_bc.fence, _bc.epoch).where(_bc.id == bindparam("conversation")).with_for_update(key_share=True)
+)
 _HELD = Prepared(select(_bc.fence).where(_bc.id == bindparam("conversation")))
 _KEPT = Prepared(
     update(business_clients)
