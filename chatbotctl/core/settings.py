@@ -124,7 +124,7 @@ class WorkerSettings(_Section):
     quiet_seconds: float = Field(1.0, ge=0, le=60)
     max_wait_seconds: float = Field(5.0, ge=0, le=300)
     lease_seconds: float = Field(15.0, ge=1, le=3600)
-    sweep_seconds: float = Field(1.0, gt=0, le=3600)
+    sweep_seconds: float = Field(1.0, gt=0, le=60)
     attempts: int = Field(5, ge=1, le=50)
     business_share: float = Field(0.75, gt=0, le=1)
 

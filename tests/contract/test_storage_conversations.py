@@ -242,6 +242,18 @@ def test_transcript_is_bounded_to_the_customers_last_messages(database: Database
     assert transcript(database, conversation_id, messages=0) == []
 
 
+def test_transcript_leaves_out_what_answers_an_earlier_message_of_the_same_tick(
+    database: Database, bakery: Business
+) -> None:
+    for number in range(2):
+        conversation_id = exchange(database, bakery, f"question {number}", f"answer {number}")
+    with database.write() as tx:
+        for table, column in ((tables.inbound_messages, "received_at"), (tables.outbound_messages, "created_at")):
+            tx.execute(table.update().values({column: 1000.0}))
+
+    assert transcript(database, conversation_id, messages=1) == [("customer", "question 1"), ("assistant", "answer 1")]
+
+
 def test_transcript_keeps_the_order_of_a_burst_that_came_within_one_tick(database: Database, bakery: Business) -> None:
     """Every message of the burst has the same time: the clock of a database has its grain."""
     for body in ("one", "two", "three"):

@@ -82,7 +82,7 @@ def test_the_backlog_is_counted_once_for_all_who_ask(database_url: str) -> None:
 
 
 def test_a_process_whose_worker_is_paused_is_unready_although_the_database_is_back(tmp_path: Path) -> None:
-    flags = {("worker", "sweep_seconds"): 3600}
+    flags = {("worker", "sweep_seconds"): 60}
     with install(flags=flags, database_url=sqlite_database(tmp_path)) as core:
         business = add_business(core)
         taken = take_in(core)

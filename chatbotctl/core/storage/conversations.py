@@ -76,7 +76,9 @@ _said_since = (
         _o.conversation_id == bindparam("conversation"),
         _o.state == PartState.SENT,
         _o.author.in_((Author.ASSISTANT, Author.OPERATOR)),
+        # What answers an earlier message may have been said within the same tick of the clock.
         _o.created_at >= bindparam("since"),
+        or_(_t.id.is_(None), _t.upto_seq >= bindparam("oldest")),
     )
     .order_by(_o.id.desc())
     .limit(bindparam("most"))
@@ -236,9 +238,9 @@ def transcript(
         text = message_in_words(body, row.kind) or f"({kind_in_words(row.kind)} without any text.)"
         lines.append(((row.received_at, row.seq, 0, row.seq), Line(author=Author.CUSTOMER, text=text)))
     # A reply has a few parts at most; the bound keeps a huge history out of memory.
-    since = customers[-1].received_at
+    oldest = customers[-1]
     before = before_seq if before_seq <= conversation.done_seq else None
-    lines.extend(_said(tx, conversation, since=since, before=before, most=messages * 4, translated=translated))
+    lines.extend(_said(tx, conversation, oldest=oldest, before=before, most=messages * 4, translated=translated))
     return tuple(line for _, line in sorted(lines, key=itemgetter(0)))
 
 
@@ -264,17 +266,16 @@ def touch(tx: Connection, conversation_id: int) -> None:
 
 
 def _said(
-    tx: Connection, conversation: Conversation, *, since: float, before: int | None, most: int, translated: bool
+    tx: Connection, conversation: Conversation, *, oldest: Any, before: int | None, most: int, translated: bool
 ) -> Iterator[tuple[_Place, Line]]:
     """What was said to the customer, for `transcript`; a translated reply as the assistant worded it, in one line.
 
     Arguments:
+        oldest: only the replies to this message's row and newer ones, and what operators said since it came.
         before: only the replies to messages before this one, and what operators said before it came.
     """
-    if before is None:
-        rows = _SAID.all(tx, conversation=conversation.id, since=since, most=most)
-    else:
-        rows = _SAID_BEFORE.all(tx, conversation=conversation.id, since=since, most=most, before=before)
+    span = {"conversation": conversation.id, "since": oldest.received_at, "oldest": oldest.seq, "most": most}
+    rows = _SAID.all(tx, **span) if before is None else _SAID_BEFORE.all(tx, **span, before=before)
     told: set[int | None] = set()
     for row in rows:
         text = row.body
