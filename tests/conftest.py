@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,16 @@ def postgres_store(postgres_server: str) -> Iterator[str]:
     with services.fresh_database(postgres_server) as url:
         installs.migrate_database(url)
         yield url
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT means what Ctrl-C does, here and in processes that are started: whoever runs the tests in the background
+    has it ignored, and that is inherited.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

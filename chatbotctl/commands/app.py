@@ -85,14 +85,13 @@ def main(args: list[str] | None = None) -> int:
     """
     session = Session()
     try:
-        app(args=sys.argv[1:] if args is None else args, prog_name="chatbotctl", obj=session)
+        code = _run(session, sys.argv[1:] if args is None else args)
+        output.flush()
     except ChatbotError as failure:
         if session.debug:
             traceback.print_exc()
         output.error(failure)
         return failure.exit_code
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except Exception as failure:  # noqa: BLE001 - its words may hold a customer's text: they are not shown
         if session.debug:
             traceback.print_exc()
@@ -101,7 +100,17 @@ def main(args: list[str] | None = None) -> int:
                 f"Unexpected fault: {_in_words(failure)}.", hint="Run it again with --debug for the traceback."
             )
         )
+        output.give_up_unwritten()
         return 1
+    return code
+
+
+def _run(session: Session, args: list[str]) -> int:
+    """Run one command; returns the exit code that it ends with. Raises what the command raises."""
+    try:
+        app(args=args, prog_name="chatbotctl", obj=session)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
 
 

@@ -7,6 +7,7 @@ FORCE_COLOR and TERM=dumb). Text that a customer or a model wrote goes through `
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import textwrap
@@ -284,3 +285,24 @@ class _PlainProgress:
             of = f" of {self._total:,}" if self._total else ""
             rate = self._done / (now - self._start)
             note(f"{self._what}: {self._done:,}{of} {self._unit} ({rate:,.0f}/s)")
+
+
+def flush() -> None:
+    """Write out what stdout still holds. Raises OSError when it cannot be written, on a full disk, say."""
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has enough
+        give_up_unwritten()
+
+
+def give_up_unwritten() -> None:
+    """Give up what stdout does not take: the interpreter would try again at its end, and end with 120."""
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

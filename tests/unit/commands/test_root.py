@@ -115,7 +115,8 @@ def test_1_a_fault_of_our_own_shows_its_type_alone(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_1_a_fault_of_the_systems_says_what_it_was() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_1_a_fault_of_the_systems_says_what_it_was(unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
         run = subprocess.run(
             [sys.executable, "-m", "chatbotctl", "slack", "manifest"],
@@ -124,6 +125,7 @@ def test_1_a_fault_of_the_systems_says_what_it_was() -> None:
             text=True,
             timeout=60,
             check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert run.returncode == 1
     assert "Error: Unexpected fault: OSError (No space left on device).\n" in run.stderr
@@ -189,6 +191,7 @@ def test_exit_code_is_the_same_when_a_stream_is_closed(
     assert run.returncode == 7, run.stderr
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_130_ctrl_c_ends_a_command_that_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_openai: FakeOpenAI
 ) -> None:

@@ -236,6 +236,7 @@ def test_old_copy_that_cannot_be_deleted_leaves_the_old_state(luna: Install) -> 
     assert luna.kept_at_provider() == ["faq.md"]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_a_file_is_indexed_leaves_no_copy_behind(luna: Install) -> None:
     luna.put("faq.md", "Nine to five.")
     plan = luna.prepare()
