@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +153,22 @@ def test_a_posts_events_say_which_it_is(vendors: Vendors, tmp_path: Path, fake_s
     ]
 
 
+def unavailable(asked: list[str]) -> Callable[..., AbstractContextManager[Connection]]:
+    """Transactions of a database that is away; the names of the threads that wanted one are added to `asked`."""
+
+    @contextmanager
+    def transaction(_: Database, *, durable: bool = True) -> Iterator[Connection]:
+        asked.append(threading.current_thread().name)
+        raise StorageUnavailable
+        yield
+
+    return transaction
+
+
 def test_a_database_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By each of those that go on asking it all the time."""
     asking = ("sweeper", "slack-poster", "heartbeat")
     asked: list[str] = []
-
-    @contextmanager
-    def away(_: Database, *, durable: bool = True) -> Iterator[Connection]:
-        asked.append(threading.current_thread().name)
-        raise StorageUnavailable
-        yield
 
     flags: dict[Key, object] = {("worker", "lease_seconds"): 1}
     with (
@@ -170,8 +176,8 @@ def test_a_database_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatch:
         capture_logs() as logs,
         monkeypatch.context() as outage,
     ):
-        outage.setattr(Database, "read", away)
-        outage.setattr(Database, "write", away)
+        outage.setattr(Database, "read", unavailable(asked))
+        outage.setattr(Database, "write", unavailable(asked))
         outage.setattr("chatbotctl.core.flow.slack_poster.IDLE_SECONDS", 0.01)
         with running(core, slack=True):
             eventually(lambda: all(asked.count(name) > 2 for name in asking))
@@ -188,14 +194,8 @@ def test_a_worker_stays_paused_while_the_database_can_only_be_read(
     take_in(core)
     tried: list[str] = []
 
-    @contextmanager
-    def full(_: Database, *, durable: bool = True) -> Iterator[Connection]:
-        tried.append(threading.current_thread().name)
-        raise StorageUnavailable
-        yield
-
     with capture_logs() as logs, monkeypatch.context() as outage:
-        outage.setattr(Database, "write", full)
+        outage.setattr(Database, "write", unavailable(tried))
         with running(core):
             eventually(lambda: tried.count("sweeper") > 2)
             assert [log["event"] for log in logs if log["event"].startswith("worker_")] == ["worker_paused"]
